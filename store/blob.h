@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Look up and read stored blobs; facts of layers; files derived from layers (aux/). */
+#pragma once
+
+#include "store/base/buf.h"
+#include "varve-store.h"
+
+/*
+ * 1: present (recorded, and the file is there with its size), 0: not, <0: failed. A file that is
+ * there without a record (cut between publish and commit, or put there by another tool) is hashed
+ * and adopted. Lower stores count as present. Take a lease that names d BEFORE asking
+ * (STORE-AND-LAYERS A.3).
+ */
+int blob_stat(struct varve_store *s, const struct varve_digest *d, struct varve_blob_info *ret,
+	      struct varve_err *e);
+/* VARVE_E_NOTFOUND if absent. *ret_size may be NULL. The content is not verified here. */
+int blob_open(struct varve_store *s, const struct varve_digest *d, int *ret_fd, uint64_t *ret_size,
+	      struct varve_err *e);
+/* A whole document into b (its ceiling applies), verified against d. */
+int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b,
+	      struct varve_err *e);
+/* Record what reading a layer found out. */
+int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
+		   const struct varve_layer_facts *facts, struct varve_err *e);
+/* Remember where a blob can be had again: a URL-like origin ("registry:host/repo", "file:…",
+ * "https://…"). */
+int blob_add_origin(struct varve_store *s, const struct varve_digest *d, const char *origin,
+		    struct varve_err *e);
+/* Record that a materialize found d damaged: it counts as missing from now on and is fetched again.
+ */
+int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);
+
+/* Derived data: aux/<kind>/<diffid hex>. May vanish at any time; kind is "toc" or "zran". */
+int aux_open(struct varve_store *s, const char *kind, const struct varve_digest *diff_id,
+	     int *ret_fd,
+	     struct varve_err *e); /* VARVE_E_NOTFOUND if absent; lower stores are searched */
+/* A private file to write; published under its final name by aux_commit (fsync is not needed: it is
+ * a cache with a checksum of its own), dropped by aux_abort. The diffID need not be known before
+ * the commit. */
+struct aux_file {
+	int fd;
+	char name[32];
+	struct varve_store *s;
+};
+int aux_create(struct varve_store *s, struct aux_file *ret, struct varve_err *e);
+int aux_commit(struct aux_file *f, const char *kind, const struct varve_digest *diff_id,
+	       struct varve_err *e);
+void aux_abort(struct aux_file *f);
+
+const struct varve_ctx *store_ctx(const struct varve_store *s);

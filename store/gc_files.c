@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files that gc removes beside blobs: partial downloads, trash, scratch, dead leases, derived
+ * data, orphans. */
+#include "store/gc_files.h"
+
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/hash.h"
+#include "store/layout.h"
+#include "store/scan.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#define PARTIAL_AGE (7 * 24 * 3600) /* seconds after which nobody resumes it any more */
+#define ORPHAN_AGE  (24 * 3600)     /* another tool writes its blobs before its index.json */
+#define TEMP_AGE    3600
+
+struct look {
+	struct gc_files *files;
+	struct gc_state *st;
+	const char *kind;              /* below aux/ */
+	struct varve_digest *diff_ids; /* of kept layers, sorted */
+	size_t n_diff_ids, cap_diff_ids;
+};
+
+void gc_files_done(struct gc_files *f)
+{
+	free(f->items);
+	pool_done(&f->strings);
+	*f = (struct gc_files){0};
+}
+
+static int add(struct look *l, const struct scan_entry *entry, const char *what, const char *reason,
+	       bool remove, struct gc_file **ret, struct varve_err *e)
+{
+	struct gc_files *f = l->files;
+	struct gc_file *more;
+	const char *path = pool_strn(&f->strings, entry->path, strlen(entry->path));
+
+	if (f->n == f->cap) {
+		f->cap = f->cap ? f->cap * 2 : 64;
+		more = realloc(f->items, f->cap * sizeof(*more));
+		if (!more)
+			return varve_fail_oom(e);
+		f->items = more;
+	}
+	if (!path)
+		return varve_fail_oom(e);
+	f->items[f->n] = (struct gc_file){
+		.what = what,
+		.path = path,
+		.name = path + strlen(path) - strlen(entry->name),
+		.reason = reason,
+		.size = (uint64_t)entry->st.st_size,
+		.remove = remove,
+	};
+	if (ret)
+		*ret = &f->items[f->n];
+	f->n++;
+	return 0;
+}
+
+static int64_t age(const struct scan_entry *entry)
+{
+	return store_now() - entry->st.st_mtim.tv_sec;
+}
+
+static bool claimable(struct varve_store *s, const char *path)
+{
+	VARVE_CLOSE int fd = -1;
+
+	return scan_claim(s, path, &fd);
+}
+
+static int see_partial(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+
+	if (!claimable(l->st->store, entry->path))
+		return add(l, entry, "partial", "is being downloaded", false, NULL, e);
+	if (gc_has_budget(l->st->opt))
+		return add(l, entry, "partial", "unfinished download, to meet the budget", true,
+			   NULL, e);
+	if (age(entry) > PARTIAL_AGE)
+		return add(l, entry, "partial", "unfinished download, not touched for a week", true,
+			   NULL, e);
+	return add(l, entry, "partial", "the next pull resumes it", false, NULL, e);
+}
+
+static int see_scratch(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+
+	if (strcmp(entry->name, "partial") == 0)
+		return 0;
+	if (!S_ISDIR(entry->st.st_mode) && !claimable(l->st->store, entry->path))
+		return 0;
+	if (S_ISDIR(entry->st.st_mode) && age(entry) < TEMP_AGE)
+		return 0;
+	return add(l, entry, "scratch", "left by a command that was cut", true, NULL, e);
+}
+
+static int see_trash(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	return add(user, entry, "trash", "left by a gc that was cut, or set aside as damaged", true,
+		   NULL, e);
+}
+
+static int see_lease(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+
+	if (!claimable(l->st->store, entry->path))
+		return 0;
+	return add(l, entry, "lease", "its command has ended", true, NULL, e);
+}
+
+/* Temporaries of files that are replaced by rename. */
+static int see_root(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	if (entry->name[0] != '.' || !S_ISREG(entry->st.st_mode) || age(entry) < TEMP_AGE ||
+	    (strncmp(entry->name, "." LAYOUT_INDEX ".", sizeof(LAYOUT_INDEX) + 1) != 0 &&
+	     strncmp(entry->name, "." LAYOUT_INSTALLS ".", sizeof(LAYOUT_INSTALLS) + 1) != 0))
+		return 0;
+	return add(user, entry, "scratch", "left by a command that was cut", true, NULL, e);
+}
+
+static int see_db(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	if (strncmp(entry->name, "new-", 4) == 0 && age(entry) > TEMP_AGE)
+		return add(user, entry, "scratch", "left by a rebuild that was cut", true, NULL, e);
+	if (strcmp(entry->name, "data.mdb.bad") == 0)
+		return add(user, entry, "scratch", "the database before a rebuild", true, NULL, e);
+	return 0;
+}
+
+/* --- derived data --- */
+
+static int note_layer(void *user, struct span key, struct span value, struct varve_err *e)
+{
+	struct look *l = user;
+	struct blob_record rec = {0};
+	struct varve_digest d, *more;
+	uint32_t i;
+
+	if (!record_digest_of(key, &d) || !blob_more_get(value, &rec))
+		return varve_fail(e, VARVE_E_CORRUPT,
+				  "record of a blob: run varve check --rebuild");
+	i = graph_find_blob(&l->st->g, &d);
+	if (!varve_digest_is_set(&rec.facts.diff_id) || i == GRAPH_NONE ||
+	    l->st->g.blobs[i].mark == 0)
+		return 0;
+	if (l->n_diff_ids == l->cap_diff_ids) {
+		l->cap_diff_ids = l->cap_diff_ids ? l->cap_diff_ids * 2 : 256;
+		more = realloc(l->diff_ids, l->cap_diff_ids * sizeof(*more));
+		if (!more)
+			return varve_fail_oom(e);
+		l->diff_ids = more;
+	}
+	l->diff_ids[l->n_diff_ids++] = rec.facts.diff_id;
+	return 0;
+}
+
+static int note_layers(struct index_txn *t, void *user, struct varve_err *e)
+{
+	return index_each(t, INDEX_MORE, NULL, 0, note_layer, user, e);
+}
+
+static int by_digest(const void *a, const void *b)
+{
+	return digest_cmp(a, b);
+}
+
+static int see_derived(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+	struct varve_digest d;
+	bool known = layout_digest_of(entry->name, &d) && l->n_diff_ids > 0 &&
+		     bsearch(&d, l->diff_ids, l->n_diff_ids, sizeof(d), by_digest);
+
+	if (known && !l->st->drop_derived)
+		return 0;
+	/* A layer is read before its facts are recorded. */
+	if (!known && age(entry) < TEMP_AGE)
+		return 0;
+	return add(l, entry, l->kind,
+		   known ? "can be made again, to meet the budget" : "no stored layer has it", true,
+		   NULL, e);
+}
+
+static int see_kind(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+
+	l->kind = pool_strn(&l->files->strings, entry->name, strlen(entry->name));
+	return l->kind ? scan_dir(l->st->store, entry->path, see_derived, l, e) : varve_fail_oom(e);
+}
+
+/* --- blobs without a record --- */
+
+static int see_blob(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+	struct gc_file *f;
+	struct varve_digest d;
+	uint32_t i;
+	int r;
+
+	if (!layout_digest_of(entry->name, &d)) {
+		if (age(entry) < ORPHAN_AGE)
+			return 0;
+		return add(l, entry, "scratch", "is no blob", true, NULL, e);
+	}
+	i = graph_find_blob(&l->st->g, &d);
+	if (i != GRAPH_NONE && (l->st->g.blobs[i].recorded || l->st->g.blobs[i].mark))
+		return 0;
+	if ((uint64_t)age(entry) < VARVE_MAX((uint64_t)ORPHAN_AGE, l->st->opt->grace) &&
+	    !gc_has_budget(l->st->opt))
+		r = add(l, entry, "blob", "has no record yet; may be part of a pull that was cut",
+			false, &f, e);
+	else
+		r = add(l, entry, "blob", "has no record, and nothing names it", true, &f, e);
+	if (r < 0)
+		return r;
+	f->is_orphan = true;
+	f->digest = d;
+	return 0;
+}
+
+int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e)
+{
+	static const struct {
+		const char *dir;
+		int (*fn)(void *user, const struct scan_entry *entry, struct varve_err *e);
+	} places[] = {
+		{LAYOUT_PARTIAL, see_partial},
+		{LAYOUT_TRASH, see_trash},
+		{LAYOUT_TMP, see_scratch},
+		{LAYOUT_LEASES, see_lease},
+		{LAYOUT_DB, see_db},
+		{".", see_root},
+		{LAYOUT_AUX, see_kind},
+		{LAYOUT_BLOBS "/sha256", see_blob},
+		{LAYOUT_BLOBS "/sha512", see_blob},
+	};
+	struct look l = {.files = f, .st = st};
+	size_t i;
+	int r = index_view(st->store->index, note_layers, &l, e);
+
+	if (l.n_diff_ids)
+		qsort(l.diff_ids, l.n_diff_ids, sizeof(*l.diff_ids), by_digest);
+	for (i = 0; r == 0 && i < VARVE_ARRAY_SIZE(places); i++)
+		r = scan_dir(st->store, places[i].dir, places[i].fn, &l, e);
+	free(l.diff_ids);
+	return r;
+}
+
+uint64_t gc_files_bytes(const struct gc_files *f, const char *what)
+{
+	uint64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < f->n; i++) {
+		if (f->items[i].remove && (!what || strcmp(f->items[i].what, what) == 0))
+			sum += f->items[i].size;
+	}
+	return sum;
+}
+
+/* Since the look somebody may have begun to use it. */
+static bool still_free(struct gc_state *st, const struct gc_file *f, int *fd)
+{
+	uint32_t i;
+
+	if (f->is_orphan) {
+		i = graph_find_blob(&st->g, &f->digest);
+		return i == GRAPH_NONE || (!st->g.blobs[i].recorded && !st->g.blobs[i].mark);
+	}
+	if (strcmp(f->what, "partial") == 0 || strcmp(f->what, "lease") == 0)
+		return scan_claim(st->store, f->path, fd);
+	return true;
+}
+
+static void count(const struct gc_file *f, struct varve_gc_result *ret)
+{
+	if (strcmp(f->what, "partial") == 0)
+		ret->removed_partials++;
+	if (strcmp(f->what, "blob") == 0)
+		ret->removed_blobs++;
+	ret->removed_bytes += f->size;
+}
+
+int gc_files_remove(struct gc_files *f, struct gc_state *st, struct varve_gc_result *ret,
+		    struct varve_err *e)
+{
+	size_t i;
+	int r = 0;
+
+	for (i = 0; i < f->n; i++) {
+		struct gc_file *file = &f->items[i];
+		VARVE_CLOSE int fd = -1;
+
+		if (!file->remove)
+			continue;
+		if (!still_free(st, file, &fd)) {
+			file->remove = false;
+			file->reason = "is in use now";
+			continue;
+		}
+		if (unlinkat(st->store->root, file->path, 0) == 0 || errno == ENOENT) {
+			count(file, ret);
+		} else if (errno == EISDIR) {
+			VARVE_CLOSE int dir = fsx_open_dir(st->store->root, LAYOUT_TMP);
+
+			if (strncmp(file->path, LAYOUT_TMP "/", sizeof(LAYOUT_TMP)) == 0 &&
+			    dir >= 0)
+				r = fsx_remove_tree(dir, file->name, st->store->ctx, NULL, e);
+			if (r < 0)
+				return r;
+		} else {
+			return varve_fail_errno(e, "remove %s/%s", st->store->path, file->path);
+		}
+	}
+	return 0;
+}

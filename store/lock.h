@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store lock: SH for short critical sections of writers, EX for the moment in which gc decides.
+ * The gate is a turnstile that keeps a stream of SH holders from starving gc (STORE-AND-LAYERS
+ * A.7). Lock order: gate, lock, partial, rootfs name, mirror, database. flock only: released by the
+ * kernel, right across PID namespaces.
+ */
+#pragma once
+
+#include "varve-base.h"
+
+#include <sys/file.h>
+
+struct store_lock {
+	int fd;
+};
+#define LOCK_INIT                                                                                  \
+	{                                                                                          \
+		-1                                                                                 \
+	}
+
+/* mode LOCK_SH or LOCK_EX. root: the store's directory. Not recursive within a thread. */
+int lock_acquire(struct store_lock *ret, int root, int mode, struct varve_err *e);
+void lock_release(struct store_lock *l); /* harmless when not held */

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Open, create and close a store. */
+#include "store/store.h"
+
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/log.h"
+#include "store/blob.h"
+#include "store/layout.h"
+#include "store/mirror.h"
+#include "store/rebuild.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#define MAX_LOWER 16
+
+/* Not in linux/magic.h of every kernel that we build with. */
+#ifndef CIFS_SUPER_MAGIC
+#define CIFS_SUPER_MAGIC 0xff534d42
+#endif
+#ifndef SMB2_SUPER_MAGIC
+#define SMB2_SUPER_MAGIC 0xfe534d42
+#endif
+
+const struct varve_ctx *store_ctx(const struct varve_store *s)
+{
+	return s->ctx;
+}
+
+const char *varve_store_path(const struct varve_store *s)
+{
+	return s->path;
+}
+
+bool varve_store_is_read_only(const struct varve_store *s)
+{
+	return s->read_only;
+}
+
+int store_need_write(const struct varve_store *s, struct varve_err *e)
+{
+	if (!s->read_only)
+		return 0;
+	return varve_fail(e, VARVE_E_READONLY, "the store %s is read-only", s->path);
+}
+
+int64_t store_now(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
+uint64_t store_fs_free(const struct varve_store *s)
+{
+	struct statvfs v;
+
+	if (fstatvfs(s->root, &v) < 0)
+		return UINT64_MAX;
+	return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+bool store_disk_full(int err)
+{
+	return err == ENOSPC || err == EDQUOT || err == EFBIG || err == VARVE_E_NOSPACE;
+}
+
+/* --- opening --- */
+
+static const char *remote_fs(int root)
+{
+	struct statfs v;
+
+	if (fstatfs(root, &v) < 0)
+		return NULL;
+	switch ((unsigned long)v.f_type) {
+	case NFS_SUPER_MAGIC:
+		return "NFS";
+	case CIFS_SUPER_MAGIC:
+	case SMB2_SUPER_MAGIC:
+		return "CIFS";
+	case V9FS_MAGIC:
+		return "9p";
+	case FUSE_SUPER_MAGIC:
+		return "FUSE";
+	default:
+		return NULL;
+	}
+}
+
+static int open_root(struct varve_store *s, const struct varve_store_options *opt,
+		     struct varve_err *e)
+{
+	s->root = open(opt->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->root < 0 && errno == ENOENT && opt->create && !opt->read_only) {
+		int r = fsx_make_path(opt->path, 0700, e);
+
+		if (r < 0)
+			return varve_wrap(e, r, "make the store");
+		s->root = open(opt->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (s->root < 0 && errno == ENOENT)
+		return varve_fail(e, VARVE_E_NOTFOUND,
+				  "the store %s does not exist; a pull or an import makes it",
+				  opt->path);
+	if (s->root < 0 && errno == ENOTDIR)
+		return varve_fail(e, VARVE_E_NOSTORE, "%s: is not a directory", opt->path);
+	if (s->root < 0)
+		return varve_fail_errno(e, "open the store %s", opt->path);
+	s->path = realpath(opt->path, NULL);
+	return s->path ? 0 : varve_fail_errno(e, "find the store %s", opt->path);
+}
+
+/* Whether we may write: a read-only mount, missing rights, or another owner. */
+static int find_mode(struct varve_store *s, const struct varve_store_options *opt,
+		     struct varve_err *e)
+{
+	const char *fs = remote_fs(s->root);
+	struct stat st;
+
+	if (fstat(s->root, &st) < 0)
+		return varve_fail_errno(e, "%s", s->path);
+	s->read_only = opt->read_only || faccessat(s->root, ".", W_OK, AT_EACCESS) < 0;
+	if (s->read_only)
+		s->no_index = fs != NULL;
+	else if (fs && !opt->force_fs)
+		return varve_fail(
+			e, VARVE_E_UNSUPPORTED,
+			"the store %s is on %s, where locks may not hold: use a local disk, "
+			"or this one as a read-only lower store",
+			s->path, fs);
+	else if (st.st_uid != geteuid())
+		/* Files of ours in it would lock its owner out, and its owner could feed us forged
+		 * ones. */
+		return varve_fail(
+			e, VARVE_E_CONFLICT,
+			"the store %s belongs to user %u, you are user %u; use a store of "
+			"your own and that one as a read-only lower store",
+			s->path, (unsigned)st.st_uid, (unsigned)geteuid());
+	return 0;
+}
+
+static int open_index(struct varve_store *s, struct varve_err *e)
+{
+	int r;
+
+	if (!s->no_index) {
+		r = index_open(&s->index, s->root, s->path, s->read_only, s->ctx, e);
+		/* A reader who may not open it still has index.json and the blobs (A.6). */
+		if (r == 0 || !s->read_only)
+			return r;
+		s->no_index = true;
+	}
+	r = index_open_memory(&s->index, e);
+	if (r == 0)
+		r = rebuild_from_documents(s, e);
+	return r < 0 ? varve_wrap(e, r, "read the store %s without its database", s->path) : 0;
+}
+
+/* A lower store that is away (an unmounted share) is worth a warning, not a failure. */
+static int open_lower(struct varve_store *s, const char *const *lower, struct varve_err *e)
+{
+	size_t n = 0;
+
+	while (lower && lower[n])
+		n++;
+	if (n > MAX_LOWER)
+		return varve_fail(e, VARVE_E_CONFIG, "more than %d lower stores", MAX_LOWER);
+	s->lower = calloc(n + 1, sizeof(struct varve_store *));
+	if (!s->lower)
+		return varve_fail_oom(e);
+	for (n = 0; lower && lower[n]; n++) {
+		struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
+		struct varve_err why = VARVE_ERR_INIT;
+		char text[512];
+
+		opt.path = lower[n];
+		opt.read_only = true;
+		if (varve_store_open(&s->lower[s->n_lower], s->ctx, &opt, &why) < 0)
+			log_warn(s->ctx, "store", "lower store %s is not used: %s", lower[n],
+				 varve_err_text(&why, text, sizeof(text)));
+		else
+			s->n_lower++;
+	}
+	return 0;
+}
+
+static void store_cleanup(struct varve_store **s)
+{
+	varve_store_close(*s);
+}
+
+int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
+		     const struct varve_store_options *opt, struct varve_err *e)
+{
+	VARVE_CLEANUP(store_cleanup) struct varve_store *s = calloc(1, sizeof(*s));
+	bool only_read = false;
+	int r;
+
+	if (!s)
+		return varve_fail_oom(e);
+	s->root = -1;
+	s->ctx = ctx;
+	(void)pthread_mutex_init(&s->mutex, NULL);
+	r = open_root(s, opt, e);
+	if (r == 0 && opt->create && !opt->read_only &&
+	    faccessat(s->root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+		r = find_mode(s, opt, e);
+		if (r == 0 && !s->read_only)
+			r = layout_create(s->root, s->path, e);
+	}
+	if (r == 0)
+		r = layout_check(s->root, s->path, &only_read, e);
+	if (r == 0)
+		r = find_mode(s, opt, e);
+	if (r == 0) {
+		s->read_only = s->read_only || only_read;
+		r = open_index(s, e);
+	}
+	if (r == 0)
+		r = open_lower(s, opt->lower, e);
+	if (r < 0)
+		return r;
+	mirror_catch_up(s);
+	*ret = VARVE_TAKE(s);
+	return 0;
+}
+
+void varve_store_close(struct varve_store *s)
+{
+	size_t i;
+
+	if (!s)
+		return;
+	for (i = 0; i < s->n_lower; i++)
+		varve_store_close(s->lower[i]);
+	free(s->lower);
+	index_close(s->index);
+	aux_memory_free(s);
+	blob_forget_published(s);
+	(void)pthread_mutex_destroy(&s->mutex);
+	if (s->root >= 0)
+		(void)close(s->root);
+	free(s->path);
+	free(s);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: blobs named by their digest, images and tags over them, installed trees, gc and check.
+ *
+ * On disk it is a valid OCI image layout with an LMDB index that can always be rebuilt
+ * (docs/store-format.md). Any number of processes may use one store at a time.
+ */
+#ifndef VARVE_STORE_H
+#define VARVE_STORE_H
+
+#include "varve-base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VARVE_SIZE_UNKNOWN UINT64_MAX
+
+struct varve_store;
+struct varve_layer_ops;
+struct varve_spool;
+
+struct varve_store_options {
+	size_t size;      /* sizeof(struct), set by the initialiser */
+	const char *path; /* the store directory */
+	bool create;      /* make it when it is missing */
+	bool read_only;   /* never write; a read-only mount is found out without it */
+	bool force_fs;    /* use it on NFS, CIFS, 9p or FUSE although locks may not hold there */
+	const char *const
+		*lower; /* read-only stores consulted before the network, NULL-terminated */
+};
+#define VARVE_STORE_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(struct varve_store_options)                                         \
+	}
+
+/*
+ * VARVE_E_NOTFOUND (missing and not create), VARVE_E_NOSTORE (something else is there),
+ * VARVE_E_VERSION. Whatever then needs a damaged index gives VARVE_E_CORRUPT: check --rebuild
+ * makes it again. ctx is borrowed.
+ */
+VARVE_PUBLIC int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
+				  const struct varve_store_options *opt, struct varve_err *e);
+VARVE_PUBLIC void varve_store_close(struct varve_store *s);
+VARVE_PUBLIC const char *varve_store_path(const struct varve_store *s);
+VARVE_PUBLIC bool varve_store_is_read_only(const struct varve_store *s);
+
+/* --- platform --- */
+struct varve_platform {
+	char os[32];
+	char arch[32];
+	char variant[16]; /* empty: none */
+};
+/* "linux/arm64/v8", "arm64", "linux/x86_64": normalised by PROTOCOL 3.15. */
+VARVE_PUBLIC int varve_platform_parse(struct varve_platform *ret, const char *text,
+				      struct varve_err *e);
+VARVE_PUBLIC void varve_platform_host(struct varve_platform *ret);
+/* "os/arch" or "os/arch/variant". */
+VARVE_PUBLIC const char *varve_platform_str(const struct varve_platform *p, char buf[84]);
+
+/* --- blobs --- */
+enum varve_blob_kind {
+	VARVE_BLOB_OTHER,
+	VARVE_BLOB_INDEX,
+	VARVE_BLOB_MANIFEST,
+	VARVE_BLOB_CONFIG,
+	VARVE_BLOB_LAYER,
+};
+enum varve_compression {
+	VARVE_COMP_UNKNOWN,
+	VARVE_COMP_NONE,
+	VARVE_COMP_GZIP,
+	VARVE_COMP_ZSTD,
+	VARVE_COMP_XZ,
+	VARVE_COMP_BZIP2,
+	VARVE_COMP_SQUASHFS, /* not a tar: a whole tree */
+};
+VARVE_PUBLIC const char *varve_compression_str(enum varve_compression c);
+
+/* What the first full read of a layer found out. */
+struct varve_layer_facts {
+	struct varve_digest diff_id; /* of the uncompressed tar (image-spec config.md) */
+	uint64_t size;               /* uncompressed bytes */
+	uint64_t entries;
+	enum varve_compression compression;
+	bool concatenated; /* a further archive follows behind the end of the first; not recorded */
+};
+struct varve_blob_info {
+	struct varve_digest digest;
+	uint64_t size;
+	enum varve_blob_kind kind;
+	bool present;   /* false: recorded, but its bytes are missing */
+	bool has_facts; /* facts are valid (layers that were read once) */
+	struct varve_layer_facts facts;
+	int64_t verified_at; /* seconds since the epoch of the last full verification */
+	uint64_t references; /* complete or partial images that name it */
+};
+
+/* --- images and tags --- */
+
+/* One stored image under one name. Strings live as long as the list they came in. */
+struct varve_image {
+	const char
+		*name; /* familiar: "debian:sid", "127.0.0.1:5000/team/app:1"; NULL if untagged */
+	const char *reference; /* canonical: "docker.io/library/debian:sid"; NULL if untagged */
+	const char *source;    /* "registry", "official", "import"; where it came from */
+	const char *origin;    /* URL, path or registry host it was resolved at; may be NULL */
+	struct varve_digest target; /* what the name resolved to: an image index or the manifest */
+	struct varve_digest manifest; /* of the platform */
+	struct varve_digest config;
+	struct varve_platform platform;
+	uint64_t n_layers;
+	uint64_t size;          /* manifest, config and distinct layers, compressed bytes */
+	uint64_t own_size;      /* freed if only this image went */
+	uint64_t shared_size;   /* size - own_size */
+	uint64_t unpacked_size; /* sum over layers of uncompressed bytes, 0 if not all were read */
+	int64_t fetched_at, last_used;
+	bool pinned;
+	bool complete;   /* all blobs present */
+	bool is_default; /* the platform a plain name means when several are stored */
+};
+struct varve_image_list {
+	struct varve_image *items;
+	size_t n;
+	void *priv;
+};
+/* Sorted by name. Free with varve_image_list_free. */
+VARVE_PUBLIC int varve_store_images(struct varve_store *s, struct varve_image_list *ret,
+				    struct varve_err *e);
+VARVE_PUBLIC void varve_image_list_free(struct varve_image_list *l);
+/*
+ * One image by canonical reference, familiar name, "name@digest" or manifest digest (full or a
+ * unique prefix of at least 12 hex characters). platform NULL: the default one. The list then has
+ * exactly one item. VARVE_E_NOTFOUND names the nearest stored names.
+ */
+VARVE_PUBLIC int varve_store_find(struct varve_store *s, const char *what,
+				  const struct varve_platform *platform,
+				  struct varve_image_list *ret, struct varve_err *e);
+
+struct varve_blob_list {
+	struct varve_blob_info *items;
+	size_t n;
+};
+VARVE_PUBLIC int varve_store_blobs(struct varve_store *s, struct varve_blob_list *ret,
+				   struct varve_err *e);
+/* The layers of an image, base first, repeated ones repeated. */
+VARVE_PUBLIC int varve_store_layers(struct varve_store *s, const struct varve_digest *manifest,
+				    struct varve_blob_list *ret, struct varve_err *e);
+VARVE_PUBLIC void varve_blob_list_free(struct varve_blob_list *l);
+/* Bytes of a small blob (manifest, index, config); verified. *ret is malloc'ed and NUL-terminated.
+ */
+VARVE_PUBLIC int varve_store_read_blob(struct varve_store *s, const struct varve_digest *d,
+				       char **ret, size_t *ret_size, struct varve_err *e);
+
+/* Names. tag: newname is a familiar or canonical reference. untag ("remove") leaves blobs to gc. */
+VARVE_PUBLIC int varve_store_tag(struct varve_store *s, const char *what, const char *new_reference,
+				 struct varve_err *e);
+VARVE_PUBLIC int varve_store_untag(struct varve_store *s, const char *what,
+				   const struct varve_platform *platform, struct varve_err *e);
+VARVE_PUBLIC int varve_store_pin(struct varve_store *s, const char *what, bool pin,
+				 struct varve_err *e);
+
+/* --- installed trees (records; the trees are made by varve-materialize.h) --- */
+enum varve_install_state {
+	VARVE_INSTALL_STAGING,   /* being built */
+	VARVE_INSTALL_SWITCHING, /* a rename is under way */
+	VARVE_INSTALL_READY,     /* whole */
+	VARVE_INSTALL_PREVIOUS,  /* the previous generation of a label */
+};
+struct varve_install {
+	const char *id;    /* 16 hex characters */
+	const char *roots; /* absolute path of the roots dir */
+	const char *label; /* "debian_sid" */
+	const char
+		*directory; /* name below roots now: "rootfs", "rootfs_debian_sid", ".rootfs_…" */
+	const char *reference; /* canonical; may be NULL */
+	struct varve_digest manifest;
+	struct varve_platform platform;
+	enum varve_install_state state;
+	uint64_t dev, ino; /* of the tree's root */
+	int64_t installed_at;
+	uint64_t generation;
+};
+struct varve_install_list {
+	struct varve_install *items;
+	size_t n;
+	void *priv;
+};
+VARVE_PUBLIC int varve_store_installs(struct varve_store *s, const char *roots /* NULL: all */,
+				      struct varve_install_list *ret, struct varve_err *e);
+VARVE_PUBLIC void varve_install_list_free(struct varve_install_list *l);
+
+/* --- gc --- */
+enum varve_gc_verdict { VARVE_GC_KEEP, VARVE_GC_REMOVE };
+struct varve_gc_item {
+	enum varve_gc_verdict verdict;
+	const char *what; /* "blob", "partial", "toc", "tag", "trash", "lease", "scratch" */
+	const char *name; /* digest or reference */
+	uint64_t size;
+	const char *reason; /* "tag debian:sid", "no image needs it", … */
+};
+struct varve_gc_options {
+	size_t size;
+	bool dry_run;
+	uint64_t max_size;   /* 0: none */
+	uint64_t older_than; /* seconds since last use, 0: none */
+	uint64_t min_free;   /* bytes to be free on the file system, 0: none */
+	unsigned min_free_percent;
+	const char *const *keep; /* globs of names that budget mode leaves alone */
+	uint64_t grace;          /* seconds that an unreferenced blob must be old; default 0 */
+	void (*item)(void *user, const struct varve_gc_item *item);
+	void *user;
+};
+#define VARVE_GC_OPTIONS_INIT                                                                      \
+	{                                                                                          \
+		.size = sizeof(struct varve_gc_options)                                            \
+	}
+struct varve_gc_result {
+	uint64_t kept_blobs, kept_bytes;
+	uint64_t removed_blobs, removed_bytes;
+	uint64_t removed_tags, removed_partials;
+};
+/* VARVE_E_BUDGET: everything removable is gone and the budget is still not met; the result is
+ * valid. */
+VARVE_PUBLIC int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
+				struct varve_gc_result *ret, struct varve_err *e);
+
+/* --- check --- */
+struct varve_check_finding {
+	bool error; /* false: worth knowing, not damage */
+	bool repaired;
+	const char *what; /* "blob", "image", "tag", "install", "index.json", "database", … */
+	const char *name;
+	const char *message; /* what is wrong and what to do */
+};
+struct varve_check_options {
+	size_t size;
+	bool read_data; /* hash every blob, inflate every layer */
+	bool repair;
+	bool rebuild;
+	/* With repair: fetch one blob again from a remembered source. NULL: only set aside. */
+	int (*refetch)(void *user, const struct varve_digest *d, uint64_t blob_size,
+		       const char *origin, struct varve_err *e);
+	void *refetch_user;
+	const struct varve_layer_ops *layers; /* for read_data; may be NULL */
+	void (*finding)(void *user, const struct varve_check_finding *f);
+	void *user;
+};
+#define VARVE_CHECK_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		.size = sizeof(struct varve_check_options)                                         \
+	}
+struct varve_check_result {
+	uint64_t blobs, bytes, images, tags, installs;
+	uint64_t errors; /* found, also those that were repaired */
+	uint64_t repaired;
+};
+/* 0 also with errors found: see the result. */
+VARVE_PUBLIC int varve_store_check(struct varve_store *s, const struct varve_check_options *opt,
+				   struct varve_check_result *ret, struct varve_err *e);
+
+/* --- df --- */
+struct varve_df {
+	uint64_t blobs, blob_bytes;
+	uint64_t shared_bytes; /* needed by more than one image */
+	uint64_t own_bytes;    /* needed by exactly one */
+	uint64_t partials, partial_bytes;
+	uint64_t derived_bytes;     /* tocs and other data that can be made again */
+	uint64_t index_bytes;       /* the database */
+	uint64_t reclaimable_bytes; /* what gc would free now */
+	uint64_t images, tags, installs;
+	uint64_t fs_free, fs_size;
+};
+VARVE_PUBLIC int varve_store_df(struct varve_store *s, struct varve_df *ret, struct varve_err *e);
+
+/*
+ * How the part that reads layers (varve-materialize.h: varve_layer_ops()) serves the part that
+ * brings blobs in, so that neither includes the other.
+ */
+struct varve_layer_ops {
+	/*
+	 * Follow a blob that is being written. fd is borrowed until finish; pread only. The job
+	 * reads in a thread of its own what advance() says is there, makes the toc and the facts.
+	 * ops: this struct.
+	 */
+	int (*follow)(const struct varve_layer_ops *ops, void **ret_job, struct varve_store *s,
+		      const struct varve_digest *blob, int fd, struct varve_err *e);
+	/* Bytes [0, available) are written. Never blocks. end: no more will come. */
+	void (*advance)(void *job, uint64_t available, bool end);
+	/* What was written before is void: begin again at 0. Never blocks. */
+	void (*restart)(void *job);
+	/* Wait and free. discard: the blob failed; do not wait, ret may be NULL. */
+	int (*finish)(void *job, bool discard, struct varve_layer_facts *ret, struct varve_err *e);
+	/* Read a stored layer once: makes its toc, returns its facts. */
+	int (*read)(struct varve_store *s, const struct varve_digest *blob,
+		    struct varve_layer_facts *ret, struct varve_err *e);
+	struct varve_spool *spool; /* of varve_spool_ops(), else NULL */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
