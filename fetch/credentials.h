@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Find the credential for a registry: auth files, helpers, netrc (PROTOCOL 2.21 to 2.27). */
+#pragma once
+
+#include "varve-fetch.h"
+
+enum credential_kind {
+	CREDENTIAL_NONE,
+	CREDENTIAL_PASSWORD,
+	CREDENTIAL_IDENTITY, /* secret is a refresh token */
+	CREDENTIAL_BEARER,   /* secret is sent as it is */
+};
+struct credential {
+	enum credential_kind kind;
+	char *user, *secret;
+	char *source;     /* for messages: a file or a helper */
+	bool from_helper; /* may give another answer later (ECR: 12 hours) */
+};
+void credential_done(struct credential *c); /* wipes the secret; accepts a zeroed struct */
+
+/*
+ * host as in an image reference ("docker.io", "127.0.0.1:5000"), path may be NULL. 0 also when
+ * there is none (CREDENTIAL_NONE). A malformed file or a failing host-specific helper: VARVE_E_AUTH
+ * that names it.
+ */
+int credentials_find(struct credential *ret, const char *host, const char *path, bool https,
+		     const struct varve_ctx *ctx, struct varve_err *e);
+
+/* The i-th auth file ("" if its variable is not set); false behind the last one. */
+bool credentials_file(unsigned i, char *out, size_t size, bool *ret_legacy);
+/* Ask one helper. 0 also when it knows nothing (CREDENTIAL_NONE). */
+int credentials_ask_helper(struct credential *ret, const char *name, const char *host,
+			   const struct varve_ctx *ctx, struct varve_err *e);

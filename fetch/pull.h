@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of pull: its documents, blobs and images; shared by the files that do its stages. */
+#pragma once
+
+#include "fetch/client.h"
+#include "store/catalog.h"
+#include "store/lease.h"
+#include "store/oci.h"
+
+struct transfer;
+
+/* A blob that the run needs, once however many manifests name it. */
+struct need {
+	struct varve_digest digest;
+	uint64_t size; /* VARVE_SIZE_UNKNOWN: schema1 */
+	enum varve_blob_kind kind;
+	struct repo *repo;
+	char *const *urls; /* foreign layers; borrowed from the manifest */
+	bool follow;       /* read it while it comes */
+	/* What will always be the same bytes, for those whose digest nobody has said: digest is not
+	 * set until they are there. NULL: the digest is known. */
+	const char *key;
+	/* --- found out --- */
+	bool there, fetched;
+	bool has_facts;
+	struct varve_layer_facts facts;
+	uint64_t wire_bytes;
+};
+
+/* A document of the run that was put into the store. */
+struct stored_doc {
+	struct varve_digest digest;
+	uint64_t size;
+	enum varve_blob_kind kind;
+};
+
+/* One reference of the run. */
+struct image_job {
+	const struct varve_reference *ref;
+	struct varve_pull_result *result;
+	struct repo *repo;
+	bool unchanged;
+	struct varve_digest target;   /* what the name means at the registry */
+	struct varve_digest manifest; /* of the platform, in the store */
+	struct oci_manifest *doc;     /* either this */
+	struct oci_schema1 *schema1;  /* or this */
+	struct varve_digest parents[8];
+	size_t n_parents;
+	struct stored_doc docs[12];
+	size_t n_docs;
+};
+
+struct pull {
+	struct varve_store *store;
+	const struct varve_ctx *ctx;
+	struct client *client;
+	struct lease *lease;
+	const struct varve_layer_ops *layers; /* may be NULL */
+	struct varve_platform platform;
+	bool explicit_platform;
+	unsigned jobs;
+	struct image_job *images;
+	size_t n_images;
+	struct need *needs;
+	size_t n_needs;
+	/* --- of fetch_blobs() --- */
+	bool idle;  /* nothing is under way and nothing is left */
+	int result; /* of the first blob that failed */
+	struct varve_err err;
+	struct transfer *active;
+	size_t next_need;
+	unsigned n_running;
+	struct following *following, **following_end;
+	unsigned n_following;
+};
+
+/* A layer whose bytes are all there while its reader is still at work. */
+struct following {
+	struct following *next;
+	void *job;
+	int fd;
+	struct need *need;
+};
+
+/* resolve.c: from the reference to the manifest of the platform; documents are stored on the way.
+ */
+int pull_resolve(struct pull *p, struct image_job *im, struct varve_err *e);
+/* resolve.c: one manifest or index by its digest, into the store. */
+int pull_document(struct pull *p, struct repo *repo, const struct varve_digest *digest,
+		  uint64_t size, struct varve_err *e);
+/* resolve.c: what a tag means now, by HEAD (by GET where HEAD is not served). */
+int pull_head(struct client *c, struct repo *repo, const struct varve_reference *ref,
+	      struct varve_digest *ret, char place[256], struct varve_err *e);
+/* blobs.c: all of p->needs, several at once. What was complete stays in any case. */
+int pull_blobs(struct pull *p, struct varve_err *e);
+/* schema1.c: make an OCI manifest and config of it, from the facts of its layers. */
+int pull_convert_schema1(struct pull *p, struct image_job *im, struct varve_err *e);
+/* The need of a digest; must exist. */
+struct need *pull_need(struct pull *p, const struct varve_digest *d);
+/* Note a stored document for the commit. */
+int pull_note_doc(struct image_job *im, const struct varve_digest *d, uint64_t size,
+		  enum varve_blob_kind kind, struct varve_err *e);
