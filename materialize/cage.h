@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Do work on hostile data where it can write nowhere but below given directories and open no
+ * connection (Landlock). Only threads are caged, never the process: hooks and the caller's own
+ * threads stay free.
+ */
+#pragma once
+
+#include "store/base/err.h"
+#include "store/base/log.h"
+
+#define CAGE_DIRS_MAX 4
+
+struct cage {
+	const struct varve_ctx *ctx;
+	const char *dirs[CAGE_DIRS_MAX]; /* absolute paths; NULL ones are ignored */
+};
+/*
+ * Run fn(arg) in a thread of its own that is caged; so are the threads that it starts. Returns fn's
+ * result. Where the kernel has no Landlock, fn runs all the same and an informational message says
+ * so.
+ */
+int cage_run(const struct cage *c, int (*fn)(void *arg), void *arg, struct varve_err *e);
+/* Cage the calling thread for good. 1: done; 0: this kernel cannot. */
+int cage_enter(const struct cage *c, struct varve_err *e);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between hooks.c (which hooks, in what order, with what result) and hooks_run.c (one script inside
+ * a tree). */
+#pragma once
+
+#include "store/base/buf.h"
+#include "store/base/err.h"
+#include "store/base/log.h"
+#include "store/base/text.h"
+#include "varve-materialize.h"
+
+/* The bodies of a child process: no allocation, no locks, no library state. */
+struct hook_script {
+	const char *name; /* for messages: hook_postinstall_all.sh */
+	const char *path; /* inside the tree: "/root/hook_postinstall_all.sh" */
+	char *const *env;
+	unsigned timeout;
+};
+struct hook_end {
+	int status;          /* exit status, or 128 + signal */
+	const char *problem; /* NULL, or what hindered it */
+};
+/*
+ * Run it as the tree's root with its own mounts and processes, which all end with it. <0: could not
+ * be run (VARVE_E_UNSUPPORTED: not allowed here), VARVE_E_INTERRUPTED.
+ */
+int hook_run(int rootfd, const struct hook_script *s, const struct varve_hook_options *o,
+	     struct hook_end *ret, struct varve_err *e);

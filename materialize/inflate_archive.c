@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* xz and bzip2 by libarchive, which gets exactly one filter and no archive format. */
+#include "inflate_codec.h"
+
+#include <archive.h>
+#include <stdlib.h>
+
+#include "store/base/err.h"
+
+struct archive_state {
+	struct archive *a;
+	struct inflate_input *in;
+	struct varve_err *e; /* where a failing source reports */
+	int source_error;
+	bool open;
+	bool end;
+	uint8_t out[INFLATE_WINDOW];
+};
+
+static int state_new(void **ret, int (*filter)(struct archive *), struct varve_err *e)
+{
+	struct archive_state *s = malloc(sizeof(*s));
+
+	if (!s)
+		return varve_fail_oom(e);
+	s->source_error = 0;
+	s->open = s->end = false;
+	s->a = archive_read_new();
+	if (!s->a || filter(s->a) != ARCHIVE_OK ||
+	    archive_read_support_format_raw(s->a) != ARCHIVE_OK) {
+		(void)archive_read_free(s->a);
+		free(s);
+		return varve_fail(e, VARVE_E_UNSUPPORTED,
+				  "libarchive was built without this compression");
+	}
+	*ret = s;
+	return 0;
+}
+
+static int xz_open(void **ret, struct varve_err *e)
+{
+	return state_new(ret, archive_read_support_filter_xz, e);
+}
+
+static int bzip2_open(void **ret, struct varve_err *e)
+{
+	return state_new(ret, archive_read_support_filter_bzip2, e);
+}
+
+static void archive_state_free(void *state)
+{
+	struct archive_state *s = state;
+
+	(void)archive_read_free(s->a);
+	free(s);
+}
+
+static la_ssize_t read_cb(struct archive *a, void *user, const void **ret)
+{
+	struct archive_state *s = user;
+	size_t n;
+
+	if (s->in->n == 0) {
+		s->source_error = inflate_refill(s->in, s->e);
+		if (s->source_error < 0) {
+			archive_set_error(a, EIO, "source");
+			return -1;
+		}
+	}
+	*ret = s->in->p;
+	n = s->in->n;
+	s->in->n = 0;
+	return (la_ssize_t)n;
+}
+
+static int fail(struct archive_state *s, struct varve_err *e)
+{
+	const char *why = archive_error_string(s->a);
+
+	if (s->source_error < 0)
+		return s->source_error;
+	return varve_fail(e, VARVE_E_FORMAT, "damaged compressed data: %s",
+			  why ? why : "no reason given");
+}
+
+static int start(struct archive_state *s, struct varve_err *e)
+{
+	struct archive_entry *entry;
+	int r;
+
+	if (archive_read_open(s->a, s, NULL, read_cb, NULL) != ARCHIVE_OK)
+		return fail(s, e);
+	s->open = true;
+	r = archive_read_next_header(s->a, &entry);
+	if (r == ARCHIVE_EOF)
+		s->end = true;
+	else if (r != ARCHIVE_OK)
+		return fail(s, e);
+	return 0;
+}
+
+static int archive_next(void *state, struct inflate_input *in, const uint8_t **ret, size_t *ret_n,
+			struct varve_err *e)
+{
+	struct archive_state *s = state;
+	la_ssize_t n = 0;
+	int r;
+
+	s->in = in;
+	s->e = e;
+	if (!s->open) {
+		r = start(s, e);
+		if (r < 0)
+			return r;
+	}
+	if (!s->end)
+		n = archive_read_data(s->a, s->out, sizeof(s->out));
+	if (n < 0)
+		return fail(s, e);
+	if (n == 0)
+		s->end = true;
+	*ret = s->out;
+	*ret_n = (size_t)n;
+	return 0;
+}
+
+const struct inflate_codec inflate_xz = {VARVE_COMP_XZ, xz_open, archive_state_free, archive_next};
+const struct inflate_codec inflate_bzip2 = {VARVE_COMP_BZIP2, bzip2_open, archive_state_free,
+					    archive_next};

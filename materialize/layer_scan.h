@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Read a layer once, from its first byte to its last: diffID, table of contents, facts. */
+#pragma once
+
+#include "inflate.h"
+#include "store/blob.h"
+#include "tar.h"
+#include "zran.h"
+
+struct layer_scan_to {
+	struct aux_file *toc;         /* made by aux_create; written, not published */
+	struct zran_writer *points;   /* may be NULL */
+	const struct tar_events *tee; /* sees every entry and body as well; may be NULL */
+};
+/* Entries and bytes are bounded. Notes of the tar parser go to the log. */
+int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
+	       const struct layer_scan_to *to, struct varve_layer_facts *ret, struct varve_err *e);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * File bodies of layers that are still being downloaded, each in a file of its own beside the
+ * future tree, so that a cold install inflates every layer once: the plan then moves them into
+ * place (ARCHITECTURE 9).
+ */
+#pragma once
+
+#include "materialize/tar.h"
+#include "varve-materialize.h"
+
+/*
+ * One layer of a spool, fed by the thread that reads it. A body that cannot be spooled (sparse
+ * files, a full disk) is no failure: the layer, or that body, is then inflated from the store.
+ */
+struct spool_layer;
+/* NULL: this layer is not spooled; the calls below accept that. */
+struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_digest *blob);
+void spool_layer_entry(struct spool_layer *l, const struct tar_entry *t);
+void spool_layer_body(struct spool_layer *l, const void *p, size_t n);
+/* Waits for the writers. ok: the layer was read to its end; otherwise what it left counts as
+ * absent. */
+void spool_layer_end(struct spool_layer *l, bool ok);
+
+/* The directory with the bodies of a whole spooled layer, borrowed; -1: not spooled. */
+int spool_layer_dir(struct varve_spool *sp, const struct varve_digest *blob);
+/* Would this body be there? */
+bool spool_has(const struct plan_inode *in);
+/* What is spooled has its place on the disk already: take it from what the plan needs. */
+void spool_reduce_need(struct varve_spool *sp, const struct varve_plan *p,
+		       struct varve_plan_summary *need);
+/* The name of the body that begins at body_off of the uncompressed layer. */
+void spool_body_name(uint64_t body_off, char name[20]);
