@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What tags mean upstream now, for outdated and install --all-outdated. */
+#pragma once
+
+#include "pulling.h"
+
+enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR };
+
+/* One name and what it meant when it was fetched or installed. */
+struct question {
+	char *reference, *label; /* label NULL: the stored image of that name */
+	struct varve_digest have, now;
+	enum answer answer;
+	char error[512];
+};
+struct questions {
+	struct question *items;
+	size_t n;
+};
+void questions_done(struct questions *q);
+
+/* Collect the stored tags, or the installed trees, of the named references (all of them if n is 0).
+ */
+int ask_images(struct cli *c, struct questions *q, int n, char **names, struct varve_err *e);
+int ask_trees(struct cli *c, struct questions *q, int n, char **names, struct varve_err *e);
+/*
+ * Ask the registries. One that does not answer says nothing about the others: its questions have
+ * ANSWER_ERROR, and c->status is set.
+ */
+int ask_all(struct cli *c, struct questions *q, const struct pulling *p, struct varve_err *e);

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan: what an install would write. */
+#include <inttypes.h>
+
+#include "commands.h"
+#include "looking.h"
+
+struct plan_options {
+	struct looking looking;
+};
+static const struct opt_row plan_rows[] = {
+	LOOKING_ROWS(struct plan_options, looking),
+};
+
+static void plan_json(struct varve_json *j, const struct varve_plan *p,
+		      const struct varve_plan_summary *s)
+{
+	varve_json_u64(j, "entries", s->entries);
+	varve_json_u64(j, "files", s->files);
+	varve_json_u64(j, "directories", s->directories);
+	varve_json_u64(j, "symlinks", s->symlinks);
+	varve_json_u64(j, "hardlinks", s->hardlinks);
+	varve_json_u64(j, "devices", s->devices);
+	varve_json_u64(j, "others", s->others);
+	varve_json_u64(j, "bytes", s->bytes);
+	varve_json_u64(j, "inodes", s->inodes);
+	varve_json_u64(j, "disk", s->disk);
+	varve_json_array(j, "layers");
+	for (size_t i = 0; i < s->n_layers; i++) {
+		const struct varve_plan_layer *l = &s->layers[i];
+
+		varve_json_object(j, NULL);
+		varve_json_digest(j, "digest", &l->digest);
+		varve_json_digest(j, "diff_id", &l->diff_id);
+		varve_json_u64(j, "size", l->size);
+		varve_json_u64(j, "unpacked_size", l->unpacked);
+		varve_json_u64(j, "entries", l->entries);
+		varve_json_u64(j, "used_entries", l->used_entries);
+		varve_json_u64(j, "used_bytes", l->used_bytes);
+		varve_json_end_object(j);
+	}
+	varve_json_end_array(j);
+	varve_json_array(j, "warnings");
+	for (uint64_t i = 0; i < s->warnings && varve_plan_warning(p, i); i++)
+		varve_json_str(j, NULL, varve_plan_warning(p, i));
+	varve_json_end_array(j);
+}
+
+static void plan_text(const struct cli *c, const struct varve_plan *p,
+		      const struct varve_plan_summary *s)
+{
+	static const char *const columns[] = {">LAYER",   "DIGEST",        ">SIZE", ">UNPACKED",
+					      ">ENTRIES", ">USED ENTRIES", ">USED", NULL};
+	struct table *t = table_new(columns);
+
+	for (size_t i = 0; i < s->n_layers; i++) {
+		const struct varve_plan_layer *l = &s->layers[i];
+
+		table_addf(t, "%zu", i + 1);
+		table_digest(t, &l->digest, c->g.verbose > 0);
+		table_size(t, l->size);
+		table_size(t, l->unpacked);
+		table_addf(t, "%" PRIu64, l->entries);
+		table_addf(t, "%" PRIu64, l->used_entries);
+		table_size(t, l->used_bytes);
+	}
+	table_print(t);
+	out_printf("\n%s: %s, %s, %s, %s, %s, %s\n", COUNT(s->entries, "entry"),
+		   COUNT(s->files, "file"), COUNT(s->directories, "directory"),
+		   COUNT(s->symlinks, "symlink"), COUNT(s->hardlinks, "further hard link"),
+		   COUNT(s->devices, "device"), COUNT(s->others, "other"));
+	out_printf("%s of content, %s on disk, %s\n", VARVE_TEXT_SIZE(s->bytes),
+		   VARVE_TEXT_SIZE(s->disk), COUNT(s->inodes, "inode"));
+	for (uint64_t i = 0; i < s->warnings && varve_plan_warning(p, i); i++)
+		message_warn(c, "%s", varve_plan_warning(p, i));
+}
+
+static int run_plan(struct cli *c, const void *options, int argc, char **argv, struct varve_err *e)
+{
+	const struct plan_options *o = options;
+	struct varve_plan *p = NULL;
+	struct varve_plan_summary s;
+	int r = looking_open(c, argv[0], &o->looking, &p, e);
+
+	(void)argc;
+	if (r < 0)
+		return varve_wrap(e, r, "plan %s", VARVE_TEXT_SAFE(argv[0]));
+	varve_plan_summary(p, &s);
+	if (c->g.json) {
+		struct varve_json *j = cli_json(c, "varve.plan/1");
+
+		varve_json_str(j, "reference", argv[0]);
+		plan_json(j, p, &s);
+		r = cli_json_end(c, e);
+	} else {
+		plan_text(c, p, &s);
+	}
+	varve_plan_free(p);
+	return r;
+}
+
+const struct cli_command cmd_plan = {
+	.name = "plan",
+	.args = "REF",
+	.summary = "Show what an install would write, without writing",
+	.run = run_plan,
+	.min_args = 1,
+	.max_args = 1,
+	.rows = plan_rows,
+	.n_rows = ARRAY_SIZE(plan_rows),
+	.options_size = sizeof(struct plan_options),
+};

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Users, hooks and wsl.conf of an install. */
+#include "finishing.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "progress.h"
+
+int finishing_check(const struct finishing *o, struct varve_err *e)
+{
+	const char *needs = o->user_from            ? "--user-from"
+			    : o->groups.n           ? "--groups"
+			    : o->root_password != 0 ? "--root-password"
+						    : NULL;
+
+	if (needs && !o->user)
+		return varve_fail(e, VARVE_E_USAGE, "%s needs --user NAME", needs);
+	if (o->no_hooks && o->hooks)
+		return varve_fail(e, VARVE_E_USAGE, "--hooks and --no-hooks exclude each other");
+	return 0;
+}
+
+static void on_note(void *user, const char *message)
+{
+	message_note(user, "%s", message);
+}
+
+/* The tree that has the user: what was said, else the active rootfs, else this system. */
+static int user_source(const struct finish *f, char ret[PATH_MAX], struct varve_err *e)
+{
+	const char *from = f->o->user_from;
+	int n;
+
+	if (from && strcmp(from, "host") != 0) {
+		if (!realpath(from, ret))
+			return varve_fail(e, errno, "--user-from %s: %s", VARVE_TEXT_SAFE(from),
+					  strerror(errno));
+		return 0;
+	}
+	n = snprintf(ret, PATH_MAX, "%s/rootfs", f->roots);
+	if (from || n >= PATH_MAX || access(ret, F_OK) < 0)
+		(void)snprintf(ret, PATH_MAX, "/");
+	return 0;
+}
+
+static int carry_user(struct finish *f, int rootfd, struct varve_err *e)
+{
+	struct varve_user_options to = VARVE_USER_OPTIONS_INIT;
+	char from[PATH_MAX];
+	int r = user_source(f, from, e);
+
+	if (r < 0)
+		return r;
+	to.name = f->o->user;
+	to.from = from;
+	to.groups = f->o->groups.items;
+	to.root_password = (enum varve_root_password)f->o->root_password;
+	to.note = on_note;
+	to.user = f->c;
+	r = varve_user_carry(rootfd, &to, &f->user, e);
+	if (r < 0)
+		return varve_wrap(e, r, "user %s", VARVE_TEXT_SAFE(f->o->user));
+	f->carried = true;
+	return 0;
+}
+
+static void on_hook_start(void *user, const char *hook)
+{
+	message_note(user, "%s runs", VARVE_TEXT_SAFE(hook));
+}
+
+/* A hook is the user's own script: its output is passed on as it is. */
+static void on_hook_output(void *user, const char *hook, const void *data, size_t n)
+{
+	(void)user, (void)hook;
+	progress_hide();
+	(void)fwrite(data, 1, n, stderr);
+}
+
+static void on_hook_end(void *user, const char *hook, int status, const char *problem)
+{
+	if (problem)
+		message_warn(user, "%s: %s", VARVE_TEXT_SAFE(hook), problem);
+	else if (status != 0)
+		message_warn(user, "%s ended with status %d", VARVE_TEXT_SAFE(hook), status);
+}
+
+/* Variables of the caller that hooks have always read; nothing else gets through. */
+static void hook_env(char *ret[], size_t n)
+{
+	static const char *const names[] = {"WINVER", "ROOTPASSWD", "SUDONOPASSWD",
+					    "WITHOUTPACAUR"};
+	size_t k = 0;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && k + 1 < n; i++) {
+		const char *value = getenv(names[i]);
+
+		if (value && asprintf(&ret[k], "%s=%s", names[i], value) >= 0)
+			k++;
+	}
+	ret[k] = NULL;
+}
+
+static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
+{
+	struct varve_hook_options to = VARVE_HOOK_OPTIONS_INIT;
+	char *env[8];
+	int r;
+
+	hook_env(env, sizeof(env) / sizeof(env[0]));
+	to.env = (const char *const *)env;
+	to.ctx = &f->c->ctx;
+	to.directory = f->o->hooks ? f->o->hooks : ".";
+	to.image = f->image;
+	to.tag = f->tag;
+	to.label = f->label;
+	to.roots = f->roots;
+	to.reference = f->reference;
+	to.regular_user = f->o->user;
+	to.timeout = (unsigned)f->o->hook_timeout;
+	to.keep_going = f->o->hook_errors != 0;
+	to.start = on_hook_start;
+	to.output = on_hook_output;
+	to.end = on_hook_end;
+	to.user = f->c;
+	r = varve_hooks_run(rootfd, &to, &f->hooks, e);
+	for (char **p = env; *p; p++)
+		free(*p);
+	return r;
+}
+
+static int write_wsl(const struct finish *f, int rootfd, struct varve_err *e)
+{
+	static const int systemd[] = {-1, 1, 0};
+	struct varve_wsl_conf_options to = VARVE_WSL_CONF_OPTIONS_INIT;
+
+	to.default_user = f->o->wsl_user;
+	to.hostname = f->o->wsl_hostname;
+	to.systemd = systemd[f->o->wsl_systemd];
+	if (!to.default_user && !to.hostname && to.systemd < 0)
+		return 0;
+	return varve_wsl_conf(rootfd, &to, e);
+}
+
+int finishing_run(void *user, int rootfd, const char *staging_path, struct varve_err *e)
+{
+	struct finish *f = user;
+	int r = f->o->user ? carry_user(f, rootfd, e) : 0;
+
+	(void)staging_path;
+	/* The hooks come last, so that they find the user and may change what was written. */
+	if (r == 0)
+		r = write_wsl(f, rootfd, e);
+	if (r == 0 && !f->o->no_hooks)
+		r = run_hooks(f, rootfd, e);
+	return r;
+}
+
+void finishing_json(struct varve_json *j, const struct finish *f)
+{
+	if (f->carried) {
+		varve_json_object(j, "user");
+		varve_json_str(j, "name", f->o->user);
+		varve_json_u64(j, "uid", f->user.uid);
+		varve_json_u64(j, "gid", f->user.gid);
+		varve_json_bool(j, "renumbered", f->user.renumbered);
+		varve_json_end_object(j);
+	} else {
+		varve_json_null(j, "user");
+	}
+	varve_json_object(j, "hooks");
+	varve_json_u64(j, "found", f->hooks.found);
+	varve_json_u64(j, "failed", f->hooks.failed);
+	varve_json_end_object(j);
+}
