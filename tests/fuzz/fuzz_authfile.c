@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Any bytes as files and answers that hold credentials, and as a configuration. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fetch/authfile.h"
+#include "fetch/config_read.h"
+#include "fetch/regerror.h"
+#include "fetch/token.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void as_authfile(const uint8_t *data, size_t n, bool legacy)
+{
+	struct authfile_answer a;
+
+	(void)authfile_find(&a, data, n, legacy, "docker.io", "library/x", NULL);
+	if (a.helper && !helper_name_ok(a.helper))
+		abort();
+	authfile_answer_done(&a);
+}
+
+static void as_token(const uint8_t *data, size_t n)
+{
+	struct token_answer a = {0};
+
+	if (token_answer_parse(&a, data, n, 1700000000, NULL) == 0) {
+		if (strpbrk(a.value, "\r\n ") || a.lifetime_s > 86400)
+			abort();
+		free(a.value);
+	}
+}
+
+static void on_finding(void *user, bool error, const char *member, const char *message)
+{
+	(void)error;
+	*(size_t *)user += strlen(member) + strlen(message);
+}
+
+static void as_config(const uint8_t *data, size_t n)
+{
+	struct varve_config *c = calloc(1, sizeof(*c));
+	size_t said = 0;
+
+	if (!c)
+		abort();
+	config_defaults(c);
+	(void)config_read(c, data, n, on_finding, &said, NULL);
+	(void)config_registry_for(c, "docker.io", "library/x");
+	varve_config_free(c);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	struct credential c = {0};
+	struct registry_error re;
+
+	as_authfile(data, n, false);
+	as_authfile(data, n, true);
+	if (helper_answer_parse(&c, data, n, NULL) == 0)
+		credential_done(&c);
+	credential_done(&c);
+	if (netrc_find(data, n, "q.io", &c))
+		credential_done(&c);
+	as_token(data, n);
+	registry_error_parse(&re, data, n);
+	as_config(data, n);
+	return 0;
+}

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mirrors: order, capabilities, ?ns=, failover, circuit breaker, never the registry itself (PROTOCOL 5)."""
+
+import base64
+import json
+import os
+import signal
+import time
+
+from support import Case, Tar, digest_of, free_port
+from support.registry_front import CUT, front, random_layer
+
+MIB = 1 << 20
+
+
+class Mirrors(Case):
+    def setUp(self):
+        super().setUp()
+        layout = self.layout()
+        self.layer = random_layer(4 * MIB)
+        self.small = Tar().file("small", "small").bytes()
+        self.digest = digest_of(self.layer)
+        layout.image("a", [self.layer, self.small], compression="none")
+        self.source = self.registry()
+        self.source.push(layout, "a", "team/app", "1")
+        # the registry itself, behind a log
+        server, http = front(self.source)
+        self.origin = self.nginx(server, http=http, lua=True)
+        self.domain = self.origin.address
+        self.ref = f"{self.domain}/team/app:1"
+
+    def mirror(self, blobs="", **more):
+        server, http = front(self.source, blobs, **more)
+        return self.nginx(server, http=http, lua=True)
+
+    def pull(self, mirrors, status=0, varve=None, **registry):
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {self.domain: dict(registry, mirrors=mirrors)}}))
+        self.varve.run("--config", path, "config", "check")
+        result = (varve or self.varve).run("-v", "--config", path, "pull", self.ref, status=status)
+        if not status:
+            self.assertEqual((varve or self.varve).blob(self.digest).read_bytes(), self.layer)
+        return result
+
+    def test_pull_only(self):
+        """A mirror that may not resolve gets blobs and digests, never the tag; ?ns= says whose they are."""
+        mirror = self.mirror()
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertEqual([r["path"] for r in self.origin.requests()], ["/v2/team/app/manifests/1"])
+        blobs = mirror.requests("/blobs/")
+        self.assertEqual(len(blobs), 3)
+        for request in mirror.requests():
+            self.assertTrue(request["path"].endswith("?ns=" + self.domain.replace(":", "%3A")), request)
+
+    def test_resolve(self):
+        mirror = self.mirror()
+        result = self.pull([{"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"], "ns": False}])
+        self.assertEqual(self.origin.requests(), [])
+        self.assertFalse([r for r in mirror.requests() if "ns=" in r["path"]])
+        self.assertTrue(result)
+
+    def test_order_and_own_headers(self):
+        log = "access_by_lua_block { if ngx.var.http_x_team ~= 'a b' then ngx.exit(500) end }"
+        first, second = self.mirror(blobs=log), self.mirror()
+        self.pull([{"url": f"http://{first.address}", "headers": {"X-Team": "a b"}}, {"url": f"http://{second.address}"}])
+        self.assertEqual(len(first.requests("/blobs/")), 3)
+        self.assertEqual({r["status"] for r in first.requests("/blobs/")}, {200})
+        self.assertEqual(second.requests(), [])
+
+    def test_every_failure_moves_on(self):
+        for status in (401, 403, 404, 429, 500, 503):
+            mirror = self.mirror(blobs=f"return {status};")
+            varve = self.new_varve()
+            self.pull([{"url": f"http://{mirror.address}"}], varve=varve)
+            self.assertEqual(len(mirror.requests("/blobs/")), 3, status)  # once for each
+
+    def test_refused_connection_and_circuit_breaker(self):
+        self.pull([{"url": f"http://127.0.0.1:{free_port()}"}])
+
+    def test_silent_mirror_costs_its_time_once(self):
+        """3 blobs, one timeout: the mirror is not asked again (bottlerocket#4564)."""
+        mirror = self.mirror()
+        mirror.signal(signal.SIGSTOP)
+        for pid in mirror.workers():
+            os.kill(pid, signal.SIGSTOP)
+        self.pull([{"url": f"http://{mirror.address}", "header_timeout": "2s", "capabilities": ["resolve", "pull"]}])
+        for pid in mirror.workers():
+            os.kill(pid, signal.SIGCONT)
+        # Three requests that each wait would take six seconds; what arrived meanwhile is logged now.
+        deadline = time.monotonic() + 5
+        while not mirror.requests() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        self.assertEqual(len(mirror.requests()), 1)
+
+    def test_failover_in_the_middle_of_a_blob(self):
+        """What came from the mirror is continued from the registry."""
+        mirror = self.mirror(blobs="""access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) > 1 then ngx.exit(503) end }
+            header_filter_by_lua_block { if ngx.status == 200 then ngx.ctx.limit = 2 * 1048576 end }""" + CUT)
+        self.pull([{"url": f"http://{mirror.address}"}])
+        ranges = [r["range"] for r in self.origin.requests(self.digest[7:])]
+        self.assertEqual(len(ranges), 1)
+        first, last = ranges[0].removeprefix("bytes=").split("-")
+        self.assertEqual(int(last), len(self.layer) - 1)
+        self.assertTrue(MIB < int(first) <= 2 * MIB, first)
+
+    def test_wrong_bytes(self):
+        mirror = self.mirror(blobs="""body_filter_by_lua_block {
+          if ngx.arg[1] and #ngx.arg[1] > 1000 then ngx.arg[1] = "XXXX" .. string.sub(ngx.arg[1], 5) end }""")
+        result = self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertIn(mirror.address, result.err)
+        self.assertEqual(len(self.origin.requests(self.digest[7:])), 1)
+
+    def test_never_the_registry_itself(self):
+        mirror = self.mirror(blobs="return 503;")
+        path = self.path("config")
+        path.write_text(json.dumps({"retries": 1, "registries": {self.domain: {"fallback": False, "mirrors": [
+            {"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"]}]}}}))
+        result = self.varve.run("--config", path, "pull", self.ref, status=5)
+        self.assertIn(mirror.address, result.err)
+        self.assertEqual(self.origin.requests(), [])
+
+    def test_no_mirror_may_resolve_and_no_fallback(self):
+        mirror = self.mirror()
+        result = self.pull([{"url": f"http://{mirror.address}"}], fallback=False, status=2)
+        self.assertIn("resolve", result.err)
+
+    def test_credentials_of_the_registry_stay_there(self):
+        mirror = self.mirror(blobs="""access_by_lua_block { if not ngx.var.http_authorization then
+            ngx.header.www_authenticate = 'Basic realm="x"'; ngx.exit(401) end }""")
+        home = self.varve.home / ".docker"
+        home.mkdir()
+        (home / "config.json").write_text(json.dumps({"auths": {self.domain: {"auth": base64.b64encode(b"u:p").decode()}}}))
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertEqual({r["authorization"] for r in mirror.requests()}, {""})
+
+    def test_other_repository_and_path(self):
+        server, http = front(self.source)
+        mirror = self.nginx("location /proxy/api/hub/ { rewrite ^/proxy/api/hub/(.*)$ /v2/$1 break; proxy_pass http://%s; }"
+                            % self.source.address)
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {self.domain + "/team": {"mirrors": [
+            {"url": f"http://{mirror.address}/proxy/api/", "override_path": True, "repository": "hub/team",
+             "capabilities": ["resolve", "pull"], "ns": False}]}}}))
+        self.varve.run("--config", path, "pull", self.ref)
+        self.assertEqual(self.origin.requests(), [])
+        self.assertTrue(mirror.requests("/proxy/api/hub/team/app/blobs/"))
+
+    def test_blocked(self):
+        result = self.pull([], blocked=True, status=2)
+        self.assertIn("blocked", result.err)
+        self.assertEqual(self.origin.requests(), [])
+
+    def test_location(self):
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {"registry.example": {"location": f"{self.domain}/team"}}}))
+        self.varve.run("--config", path, "pull", "registry.example/app:1")
+        self.assertTrue(self.origin.requests("/v2/team/app/"))
+
+    def test_pull_through_cache(self):
+        """docker-registry as a cache: cold it ignores ranges, warm it serves them."""
+        cache = self.registry(proxy=f"http://{self.source.address}")
+        server, http = front(cache, blobs="""header_filter_by_lua_block {
+            if ngx.status == 200 and ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then ngx.ctx.limit = 1048576 end }""" + CUT)
+        self.domain_front = self.nginx(server, http=http, lua=True)
+        self.varve.run("pull", f"{self.domain_front.address}/team/app:1")
+        self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
+
+    def test_unknown_member(self):
+        path = self.path("config")
+        path.write_text('{"registires": {}}')
+        result = self.varve.run("--config", path, "pull", self.ref)
+        self.assertIn("registires", result.err)
+        self.assertIn("registires", str(self.varve.run("--config", path, "config", "check", status=None)))
+        self.assertNotEqual(self.varve.run("--config", path, "config", "check", status=None).status, 0)

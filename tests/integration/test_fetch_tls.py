@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS and proxies: certs.d, insecure hosts, client certificates, proxy variables (PROTOCOL 5.13 to 5.17)."""
+
+import json
+import shutil
+import socket
+import socketserver
+import subprocess
+import threading
+
+from support import Case, samples
+from support.registry_front import front
+
+
+class Tls(Case):
+    def setUp(self):
+        super().setUp()
+        self.ca = self.authority("ca")
+        self.source = self.registry()
+        layout = self.layout()
+        samples.flat(layout, "a")
+        self.source.push(layout, "a", "team/app", "1")
+        self.cert, self.key = self.certificate("server", self.ca)
+
+    def openssl(self, *args):
+        subprocess.run(["openssl", *map(str, args)], check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def authority(self, name):
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 2, "-subj", f"/CN={name}", "-keyout",
+                     self.dir / f"{name}.key", "-out", self.dir / f"{name}.crt")
+        return name
+
+    def certificate(self, name, ca, san="IP:127.0.0.1"):
+        cert, key, request, ext = (self.dir / f"{name}.{s}" for s in ("pem", "key.pem", "csr", "ext"))
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        ext.write_text(f"subjectAltName={san}\n")
+        self.openssl("x509", "-req", "-in", request, "-CA", self.dir / f"{ca}.crt", "-CAkey", self.dir / f"{ca}.key",
+                     "-CAcreateserial", "-days", 2, "-extfile", ext, "-out", cert)
+        return cert, key
+
+    def https(self, extra="", blobs=""):
+        server, http = front(self.source, blobs=blobs)
+        self.front = self.nginx(f"ssl_certificate {self.cert}; ssl_certificate_key {self.key}; {extra} {server}", http=http,
+                                lua=True, listen=" ssl http2")
+        return f"{self.front.address}/team/app:1"
+
+    def certs_d(self, *files, host=None):
+        directory = self.varve.home / ".config/containers/certs.d" / (host or self.front.address)
+        directory.mkdir(parents=True, exist_ok=True)
+        for source, name in files:
+            shutil.copy(source, directory / name)
+        return directory
+
+    def test_unknown_authority(self):
+        ref = self.https()
+        result = self.varve.run("pull", ref, status=5)
+        self.assertIn("certs.d", result.err)
+        self.assertEqual(self.front.requests(), [])
+
+    def test_certs_d(self):
+        ref = self.https()
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        self.varve.run("pull", ref)
+        protocols = {("blobs" in r["path"], r["protocol"]) for r in self.front.requests()}
+        self.assertEqual(protocols, {(False, "HTTP/2.0"), (True, "HTTP/1.1")})
+
+    def test_wrong_host(self):
+        self.cert, self.key = self.certificate("other", self.ca, "DNS:other.example")
+        ref = self.https()
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        self.varve.run("pull", ref, status=5)
+
+    def test_insecure(self):
+        ref = self.https()
+        path = self.path("config")
+        path.write_text(json.dumps({"insecure": [self.front.address]}))
+        self.varve.run("--config", path, "pull", ref)
+
+    def test_client_certificate(self):
+        ref = self.https(f"ssl_client_certificate {self.dir}/ca.crt; ssl_verify_client on;")
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        self.varve.run("pull", ref, status=5)
+        cert, key = self.certificate("client", self.ca)
+        self.certs_d((cert, "c.cert"), (key, "c.key"))
+        self.varve.run("pull", ref)
+
+    def test_half_a_pair(self):
+        ref = self.https()
+        cert, key = self.certificate("client", self.ca)
+        self.certs_d((cert, "c.cert"))
+        self.assertIn("c.key", self.varve.run("pull", ref, status=5).err)
+        directory = self.certs_d((key, "c.key"))
+        (directory / "c.cert").unlink()
+        self.assertIn("c.cert", self.varve.run("pull", ref, status=5).err)
+
+    def test_redirect_to_http(self):
+        ref = self.https(blobs="return 302 http://%s$request_uri;" % self.source.address)
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        result = self.varve.run("pull", ref, status=5)
+        self.assertIn("https to http", result.err)
+        self.assertEqual(self.source.requests("GET", "/blobs/"), [])
+
+    def test_goaway(self):
+        """HTTP/2 connections that end after a few requests."""
+        ref = self.https("keepalive_requests 2;")
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        self.varve.run("pull", ref)
+
+
+class Connect(socketserver.ThreadingTCPServer):
+    """A CONNECT proxy that leads everything to one address; nginx has no such thing."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, target):
+        self.target, self.asked = target, []
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    def handle(self):
+        head = []
+        while (line := self.rfile.readline().strip()):
+            head.append(line.decode())
+        self.server.asked.append(head)
+        if not head[0].startswith("CONNECT ") or self.server.target is None:
+            self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            return
+        with socket.create_connection(self.server.target) as there:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=self._copy, args=(there, self.connection), daemon=True)
+            back.start()
+            self._copy(self.connection, there)
+            back.join()
+
+    @staticmethod
+    def _copy(a, b):
+        try:
+            while (data := a.recv(65536)):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+class Proxies(Tls):
+    test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
+    test_half_a_pair = test_redirect_to_http = test_goaway = None
+
+    def proxy(self, target):
+        proxy = Connect(target)
+        self.addCleanup(proxy.server_close)
+        self.addCleanup(proxy.shutdown)
+        return proxy
+
+    def test_https_through_connect(self):
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https()
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host="registry.example:443")
+        proxy = self.proxy(("127.0.0.1", self.front.port))
+        env = {"HTTPS_PROXY": "http://user:proxy-secret@127.0.0.1:%d" % proxy.server_address[1]}
+        result = self.varve.run("-v", "-v", "pull", "registry.example/team/app:1", env=env)
+        self.assertEqual({head[0] for head in proxy.asked}, {"CONNECT registry.example:443 HTTP/1.1"})
+        self.assertNotIn("proxy-secret", result.err)
+        self.assertTrue(self.front.requests("/blobs/"))
+
+    def test_proxy_that_refuses(self):
+        proxy = self.proxy(None)
+        env = {"https_proxy": "http://127.0.0.1:%d" % proxy.server_address[1]}
+        result = self.varve.run("pull", "registry.example/team/app:1", env=env, status=5)
+        self.assertIn("proxy", result.err)
+        self.assertEqual(len(proxy.asked), 1)
+
+    def test_http_through_nginx(self):
+        """HTTP_PROXY in upper case counts, too; the proxy's access log has the whole URL's host."""
+        server, http = front(self.source)
+        proxy = self.nginx(server, http=http, lua=True)
+        path = self.path("config")
+        path.write_text(json.dumps({"insecure": ["registry.example"]}))
+        self.varve.run("--config", path, "pull", "registry.example/team/app:1", env={"HTTP_PROXY": f"http://{proxy.address}"})
+        self.assertEqual({r["host"] for r in proxy.requests()}, {"registry.example"})
+
+    def test_loopback_is_never_proxied(self):
+        proxy = self.proxy(None)
+        address = "http://127.0.0.1:%d" % proxy.server_address[1]
+        self.varve.run("pull", f"{self.source.address}/team/app:1",
+                       env={"http_proxy": address, "https_proxy": address, "all_proxy": address})
+        self.assertEqual(proxy.asked, [])
+
+    def test_no_proxy(self):
+        proxy = self.proxy(None)
+        self.varve.run("pull", "registry.invalid/team/app:1", status=5,
+                       env={"https_proxy": "http://127.0.0.1:%d" % proxy.server_address[1], "no_proxy": ".invalid"})
+        self.assertEqual(proxy.asked, [])

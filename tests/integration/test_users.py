@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Users and hooks on real trees: Debian, Alpine and BusyBox, carried in both directions."""
+
+import gzip
+import os
+import pathlib
+import subprocess
+
+from support import Case, Tar, binary, need_data, need_root, samples
+
+def debian():
+    return samples.minbase_tar()
+
+
+def one(pattern):
+    found = sorted(need_data().glob(pattern))
+    assert found, pattern
+    return gzip.decompress(found[0].read_bytes())
+
+
+def alpine():
+    return one("raw/alpinelinux/*/*/x86_64/*.tar.gz")
+
+
+def busybox():
+    return one("raw/docker-library/busybox/*/latest/glibc/amd64/rootfs.tar.gz")
+
+
+class Users(Case):
+    def setUp(self):
+        super().setUp()
+        need_root()
+        (self.dir / "hooks").mkdir()
+
+    def have(self, name, tar):
+        image = self.layout()
+        image.image(name, [tar])
+        self.varve.run("import", image.path, f"local/{name}:1")
+        return f"local/{name}:1"
+
+    def install(self, ref, *more, **kw):
+        hooks = () if "--no-hooks" in more else ("--hooks", self.dir / "hooks")
+        return self.varve.run("install", ref, "--name", ref.split("/")[1].replace(":", "_"), *hooks, *more, **kw)
+
+    def lines(self, tree, name):
+        path = self.varve.roots / tree / "etc" / name
+        return path.read_text().splitlines() if path.exists() else None
+
+    def entry(self, tree, name, key):
+        found = [line for line in self.lines(tree, name) or [] if line.startswith(key + ":")]
+        self.assertLessEqual(len(found), 1, f"{name} of {tree} has {key} twice")
+        return found[0].split(":") if found else None
+
+    def runs_in(self, tree, *command):
+        return subprocess.run(["chroot", self.varve.roots / tree, *command], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def both_ways(self, first, second):
+        """A user made in `first` goes into `second`, and from there back into a fresh `first`."""
+        a, b = self.have(first.__name__, first()), self.have(second.__name__, second())
+        self.install(a, "--switch", "--no-hooks")
+        for name, line in (("passwd", "me:x:1234:1234:Me:/home/me:/bin/sh"), ("shadow", "me:$6$hash:19000:0:99999:7:::"),
+                           ("group", "me:x:1234:")):
+            path = self.varve.roots / "rootfs/etc" / name
+            if path.exists():
+                path.write_text(path.read_text().rstrip("\n") + "\n" + line)  # and no final newline
+        has_shadow = self.lines("rootfs", "shadow") is not None
+        tree = f"rootfs_{second.__name__}_1"
+        self.install(b, "--user", "me")
+        self.assertEqual(self.entry(tree, "passwd", "me")[2:6], ["1234", "1234", "Me", "/home/me"])
+        self.assertEqual(self.entry(tree, "group", "me")[2], "1234")
+        if has_shadow:
+            self.assertEqual(self.entry(tree, "shadow", "me")[1], "$6$hash")
+            mode = (self.varve.roots / tree / "etc/shadow").stat().st_mode & 0o7777
+            self.assertIn(mode, (0o600, 0o640, 0))
+        home = (self.varve.roots / tree / "home/me").stat()
+        self.assertEqual((home.st_uid, home.st_gid, home.st_mode & 0o777), (1234, 1234, 0o700))
+        self.assertIn("uid=1234", self.runs_in(tree, "/usr/bin/id" if second is debian else "/bin/busybox", *(["id"] if second is not debian else []), "me"))
+        self.varve.run("switch", f"{second.__name__}_1")
+        self.varve.run("install", a, "--name", "back", "--user", "me", "--no-hooks")
+        self.assertEqual(self.entry("rootfs_back", "passwd", "me")[2:4], ["1234", "1234"])
+
+    def test_debian_and_alpine(self):
+        self.both_ways(debian, alpine)
+
+    def test_alpine_and_debian(self):
+        self.both_ways(alpine, debian)
+
+    def test_busybox_and_alpine(self):
+        self.both_ways(busybox, alpine)
+
+    def test_debian_and_busybox(self):
+        self.both_ways(debian, busybox)
+
+    def test_groups_and_conflicts(self):
+        """sudo in Debian, wheel in Alpine; a user of the image that has the uid already."""
+        source = self.path("old")
+        (source / "etc").mkdir(parents=True)
+        (source / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/bash\n")
+        (source / "etc/shadow").write_text("root:$6$r:::::::\nme:$6$me:::::::\n")
+        (source / "etc/shadow").chmod(0)
+        (source / "etc/group").write_text("me:x:1000:\n")
+        taken = Tar().file("etc/passwd", "root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/home/ubuntu:/bin/sh\n")
+        taken.file("etc/group", "root:x:0:\nsudo:x:27:\nubuntu:x:1000:\n").file("etc/shadow", "root:*:::::::\n", mode=0)
+        taken.dir("home").file("bin/sh", "", mode=0o755)
+        ref = self.have("taken", taken)
+        result = self.install(ref, "--user", "me", "--user-from", source, "--groups", "sudo", "--groups", "wheel")
+        self.assertIn("1001", result.err)
+        self.assertIn("wheel", result.err)
+        self.assertEqual(self.entry("rootfs_taken_1", "passwd", "me")[2:4], ["1001", "1001"])
+        self.assertEqual(self.entry("rootfs_taken_1", "group", "sudo")[3], "me")
+        self.assertEqual(self.entry("rootfs_taken_1", "shadow", "root")[1], "$6$r")
+        self.assertEqual((self.varve.roots / "rootfs_taken_1/etc/shadow").stat().st_mode & 0o7777, 0)
+        self.install(ref, "--force", "--user", "nobody-knows", "--user-from", source, status=3)
+        self.assertEqual(self.entry("rootfs_taken_1", "passwd", "me")[2], "1001")  # the old tree stays
+
+    def test_hostile_image(self):
+        """/etc, /etc/passwd, /root, /proc and /dev of the image lead to the host: nothing there is touched (D10, D11)."""
+        host = self.path("host")
+        host.mkdir()
+        for name in ("passwd", "shadow", "group", "gshadow"):
+            (host / name).write_text("host\n")
+        before = {p.name: (p.read_text(), p.stat().st_mtime_ns) for p in host.iterdir()}
+        stamp = host.stat().st_mtime_ns
+        (self.dir / "hooks/hook_postinstall_all.sh").write_text("#!/bin/sh\necho hook ran\n")
+        links = Tar().symlink("etc", os.fspath(host))
+        single = Tar().dir("etc")
+        for name in ("passwd", "shadow", "group", "gshadow"):
+            single.symlink(f"etc/{name}", os.path.relpath(host / name, "/etc"))
+        for i, image in enumerate((links, single)):
+            for name in ("root", "proc", "dev", "home"):
+                image.symlink(name, os.fspath(host))
+            ref = self.have(f"evil{i}", image)
+            self.install(ref, "--user", "root", "--user-from", "host", status=None)
+            self.install(ref, "--force", "--user", "daemon", "--user-from", "host", status=None)
+            self.install(ref, "--force", "--wsl-systemd", "on", status=None)
+        self.assertEqual({p.name: (p.read_text(), p.stat().st_mtime_ns) for p in host.iterdir()}, before)
+        self.assertEqual(host.stat().st_mtime_ns, stamp)
+
+    def test_owners_through_subordinate_ids(self):
+        """--userns: an ordinary user's tree keeps the owners of its image, mapped; it can be replaced and removed."""
+        home = self.path("home")
+        home.mkdir()
+        os.chown(home, 65533, 65533)
+        tables = self.path("tables")
+        tables.mkdir()
+        for name in ("subuid", "subgid"):
+            (tables / name).write_text("65533:300000:65536\n")
+        (tables / "passwd").write_text(pathlib.Path("/etc/passwd").read_text() + "tester:x:65533:65533::/:/bin/sh\n")
+        tar = Tar().dir(".").file("a", "x", uid=33, gid=34).dir("closed", mode=0o700, uid=5).file("closed/f", "y", uid=5)
+        tar.chardev("null", 1, 3).file("far", "z", uid=70000)
+        near = Tar().dir(".").file("a", "x", uid=33, gid=34).dir("closed", mode=0o700, uid=5).file("closed/f", "y", uid=5)
+        image = self.layout()
+        image.image("far", [tar])
+        image.image("near", [near.chardev("null", 1, 3)])
+        self.varve.home, self.varve.store, self.varve.roots = home, home / "store", home / "roots"
+        command = self.dir / "varve"
+        command.write_bytes(pathlib.Path(binary()).read_bytes())
+        command.chmod(0o755)
+
+        def run(*args, status=0):
+            done = subprocess.run(
+                ["unshare", "-m", "sh", "-c", f"for i in subuid subgid passwd; do mount --bind {tables}/$i /etc/$i; done;"
+                 ' exec setpriv --reuid=65533 --regid=65533 --clear-groups "$@"', "sh", command, *args],
+                cwd="/", env=self.varve.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, status, done.stderr)
+            return done
+
+        subprocess.run(["chmod", "-R", "a+rX", image.path], check=True)
+        for name in ("near", "far"):
+            run("import", image.path, f"local/{name}:1", "--path", name)
+        done = run("install", "local/near:1", "--name", "n", "--userns")
+        self.assertIn("1 device", done.stderr)
+        tree = self.varve.roots / "rootfs_n"
+        self.assertEqual((tree.stat().st_uid, (tree / "a").stat().st_uid, (tree / "a").stat().st_gid), (65533, 300032, 300033))
+        self.assertEqual((tree / "closed/f").stat().st_uid, 300004)
+        run("install", "local/near:1", "--name", "n", "--userns", "--force")
+        done = run("install", "local/far:1", "--name", "f", "--userns", status=1)  # 70000 is not among the ids
+        self.assertIn("owner", done.stderr)
+        run("remove", "--installed", "--userns", "n")
+        self.assertEqual([p for p in self.varve.roots.iterdir()], [])
+
+    def test_hooks(self):
+        ref = self.have("busybox", busybox())
+        hooks = self.dir / "hooks"
+        (hooks / "hook_postinstall_all.sh").write_bytes(b"#!/bin/sh\r\necho all $REGULARUSER $VARVE_LABEL\r\n")
+        (hooks / "hook_postinstall_busybox_1.sh").write_text("#!/bin/sh\necho label; echo x > /made\n")
+        before = set(os.listdir("/proc/self/fd"))
+        result = self.install(ref, "--user", "root", "--user-from", "host")
+        self.assertRegex(result.err, r"all \S* ?busybox_1")
+        self.assertTrue((self.varve.roots / "rootfs_busybox_1/made").exists())
+        self.assertEqual(os.listdir(self.varve.roots / "rootfs_busybox_1/root"), [])
+        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+        (hooks / "hook_postinstall_all.sh").write_text("#!/bin/sh\nexit 7\n")
+        result = self.install(ref, "--force", status=1)
+        self.assertIn("status 7", result.err)
+        self.install(ref, "--force", "--hook-errors", "warn")
+        self.install(ref, "--force", "--no-hooks")
+        self.assertFalse((self.varve.roots / "rootfs_busybox_1/made").exists())
+        (hooks / "hook_postinstall_all.sh").write_text("#!/bin/sh\nsleep 100\n")
+        result = self.install(ref, "--force", "--hook-timeout", "1s", status=1, timeout=30)
+        self.assertIn("too long", result.err)
+        left = [p.name for p in self.varve.roots.iterdir() if ".new." in p.name]
+        self.assertEqual(left, [])

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store/base: errors, buffers, digests, strict JSON, text, files, removing trees. */
+#include "store/base/buf.h"
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/hash.h"
+#include "store/base/json.h"
+#include "store/base/text.h"
+#include "unit.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static void err_chain(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	char text[256];
+
+	(void)state;
+	errno = ENOENT;
+	assert_int_equal(varve_fail_errno(&e, "open %s", "x"), -ENOENT);
+	assert_int_equal(varve_wrap(&e, -ENOENT, "layer %d", 3), -ENOENT);
+	assert_string_equal(varve_err_text(&e, text, sizeof(text)),
+			    "layer 3: open x: No such file or directory");
+	assert_string_equal(varve_err_frame(&e, 0), "open x: No such file or directory");
+	assert_null(varve_err_frame(&e, 2));
+	assert_int_equal(varve_fail(NULL, VARVE_E_DIGEST, "x"), -VARVE_E_DIGEST);
+	errno = ENOSPC;
+	assert_int_equal(varve_fail_errno(&e, "w"), -VARVE_E_NOSPACE);
+	assert_int_equal(varve_code_exit(-VARVE_E_NOSPACE), VARVE_EXIT_NOSPACE);
+	assert_string_equal(varve_code_slug(VARVE_E_DIGEST), "digest-mismatch");
+}
+
+static void err_overflow_keeps_the_cause(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	char text[4096];
+
+	(void)state;
+	(void)varve_fail(&e, VARVE_E_FORMAT, "the cause");
+	for (int i = 0; i < 300; i++)
+		(void)varve_wrap(&e, -VARVE_E_FORMAT, "frame number %d of many", i);
+	assert_true(e.truncated);
+	assert_string_equal(varve_err_frame(&e, 0), "the cause");
+	assert_non_null(strstr(varve_err_text(&e, text, sizeof(text)), "the cause"));
+	/* A cause that is too long itself is cut, not lost. */
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	(void)varve_fail(&e, VARVE_E_FORMAT, "%s", text);
+	assert_int_equal(strlen(varve_err_frame(&e, 0)), sizeof(e.text) - 1);
+}
+
+static void buffer_has_a_ceiling(void **state)
+{
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 5);
+	assert_string_equal(b.p, "");
+	buf_adds(&b, "abc");
+	buf_printf(&b, "%d", 12);
+	assert_string_equal(b.p, "abc12");
+	buf_addc(&b, 'x');
+	assert_int_equal(buf_error(&b), -VARVE_E_LIMIT);
+	assert_string_equal(b.p, "abc12");
+	assert_null(buf_take(&b));
+	buf_reset(&b);
+	VARVE_FREE char *s = buf_take(&b);
+	assert_string_equal(s, "");
+	buf_done(&b);
+}
+
+static void spans(void **state)
+{
+	struct span s = span_str("a,bc"), head;
+	uint64_t v;
+
+	(void)state;
+	assert_true(span_cut(&s, ',', &head));
+	assert_true(span_eq(head, "a") && span_eq(s, "bc"));
+	assert_false(span_cut(&s, ',', &head));
+	assert_true(span_eq(head, "bc") && s.n == 0);
+	assert_true(span_u64(span_str("18446744073709551615"), UINT64_MAX, &v));
+	assert_int_equal(v, UINT64_MAX);
+	assert_false(span_u64(span_str("18446744073709551616"), UINT64_MAX, &v));
+	assert_false(span_u64(span_str("11"), 10, &v));
+	assert_false(span_u64(span_str(""), 10, &v));
+	assert_false(span_u64(span_str("-1"), 10, &v));
+	assert_true(span_eq(span_trim(span_str(" \tx y\r\n")), "x y"));
+}
+
+static void digests(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"sha256",
+		"sha256:",
+		"sha256:ab",
+		"md5:00",
+		"sha256:../../x",
+		"SHA256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		"sha256:E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b8555",
+		"sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+		" sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+	};
+	const char *nothing =
+		"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+	struct varve_err e = VARVE_ERR_INIT;
+	struct varve_digest d, parsed;
+
+	(void)state;
+	assert_ok(hash_bytes(VARVE_SHA256, "", 0, &d, &e), &e);
+	assert_string_equal(DIGEST_STR(&d), nothing);
+	assert_int_equal(varve_digest_parse(&parsed, nothing), 0);
+	assert_true(varve_digest_equal(&d, &parsed));
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(bad); i++)
+		assert_int_equal(varve_digest_parse(&parsed, bad[i]), -VARVE_E_FORMAT);
+	assert_true(varve_digest_equal(&d, &parsed)); /* untouched by failures */
+}
+
+static void json_is_strict(void **state)
+{
+	static const char *const bad[] = {
+		"",
+		"{",
+		"{}x",
+		"{\"a\":1,\"a\":2}",
+		"[01]",
+		"\"\\u0000\"",
+		"\xef\xbb\xbf{}",
+		"[\"\xff\"]",
+		"[1,]",
+		"{\"a\":{\"b\":1,\"b\":1}}",
+		"]",
+		"[\"\n\"]",
+		"nul",
+		"{'a':1}",
+	};
+	static const char *const good[] = {
+		"{}", " [1, 2.5, -3e2, 0, \"\\u00e9\\\"x\\\\\"] \n", "null", "\"a\"", "{\"a\":[]}",
+	};
+	struct varve_err e = VARVE_ERR_INIT;
+	char deep[200];
+	json *j = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(bad); i++)
+		if (json_parse(&j, bad[i], strlen(bad[i]), 1000, &e) != -VARVE_E_FORMAT)
+			fail_msg("accepted: %s", bad[i]);
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(good); i++) {
+		assert_ok(json_parse(&j, good[i], strlen(good[i]), 1000, &e), &e);
+		json_free(j);
+	}
+	assert_int_equal(json_parse(&j, "[\0]", 3, 1000, &e), -VARVE_E_FORMAT);
+	assert_int_equal(json_parse(&j, "[1]", 3, 2, &e), -VARVE_E_LIMIT);
+	memset(deep, '[', 65);
+	memset(deep + 65, ']', 65);
+	assert_int_equal(json_parse(&j, deep, 130, 1000, &e), -VARVE_E_FORMAT);
+	assert_ok(json_parse(&j, deep + 1, 128, 1000, &e), &e);
+	json_free(j);
+}
+
+static void json_numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		bool ok;
+		uint64_t value;
+	} cases[] = {
+		{"0", true, 0},
+		{"9007199254740991", true, 9007199254740991},
+		{"5368709120", true, 5368709120},
+		{"9007199254740992", false, 0},
+		{"-1", false, 0},
+		{"1.5", false, 0},
+		{"1e400", false, 0},
+		{"1e3", true, 1000},
+		{"\"1\"", false, 0},
+		{"true", false, 0},
+	};
+	struct varve_err e = VARVE_ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++) {
+		JSON_FREE json *j = NULL;
+		uint64_t v = 77;
+
+		assert_ok(json_parse(&j, cases[i].text, strlen(cases[i].text), 100, &e), &e);
+		if (json_u64(j, &v) != cases[i].ok)
+			fail_msg("%s", cases[i].text);
+		assert_int_equal(v, cases[i].ok ? cases[i].value : 77);
+	}
+}
+
+static void json_round_trip(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	JSON_FREE json *j = NULL;
+	const char *s = NULL;
+	struct jsonw w;
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 10000);
+	jsonw_init(&w, &b, false);
+	jsonw_object(&w, NULL);
+	jsonw_str(&w, "s", "a\"\\\n\x01\xff\xc3\xa9");
+	jsonw_array(&w, "a");
+	jsonw_u64(&w, NULL, UINT64_MAX);
+	jsonw_i64(&w, NULL, -5);
+	jsonw_bool(&w, NULL, true);
+	jsonw_null(&w, NULL);
+	jsonw_object(&w, NULL);
+	jsonw_end_object(&w);
+	jsonw_end_array(&w);
+	jsonw_time(&w, "t", 0);
+	jsonw_end_object(&w);
+	assert_string_equal(b.p, "{\"s\":\"a\\\"\\\\\\n\\u0001\xef\xbf\xbd\xc3\xa9\","
+				 "\"a\":[18446744073709551615,-5,true,null,{}],"
+				 "\"t\":\"1970-01-01T00:00:00Z\"}");
+	assert_ok(json_parse(&j, b.p, b.n, 10000, &e), &e);
+	assert_ok(json_need_str(j, "doc", "s", &s, &e), &e);
+	assert_string_equal(s, "a\"\\\n\x01\xef\xbf\xbd\xc3\xa9");
+	assert_int_equal(json_need_str(j, "doc", "x", &s, &e), -VARVE_E_FORMAT);
+	assert_string_equal(varve_err_frame(&e, 0), "doc: member \"x\" is missing");
+	assert_null(json_get(j, "T"));
+	assert_true(json_has_nocase(j, "T"));
+	buf_done(&b);
+}
+
+static void texts(void **state)
+{
+	char out[32];
+	uint64_t v;
+	int64_t t;
+	struct buf b;
+
+	(void)state;
+	assert_string_equal(text_size(0, out), "0 B");
+	assert_string_equal(text_size(1536, out), "1.5 KiB");
+	assert_string_equal(text_size(1048575, out), "1.0 MiB");
+	assert_true(text_parse_size("1.5G", &v) && v == 1610612736);
+	assert_true(text_parse_size("20 MB", &v) && v == 20000000);
+	assert_false(text_parse_size("1.5X", &v));
+	assert_false(text_parse_size("99999999999999999999", &v));
+	assert_true(text_parse_duration("7d", &v) && v == 604800);
+	assert_false(text_parse_duration("d", &v));
+	assert_true(text_parse_time(span_str("2024-02-29T12:00:00.5+02:00"), &t) &&
+		    t == 1709200800);
+	assert_false(text_parse_time(span_str("2024-02-29 12:00:00Z"), &t));
+	assert_string_equal(text_escape_str("a\x1b[31m\xc2\x9b\\\xff\xc3\xa9", out, sizeof(out)),
+			    "a\\x1b[31m\\xc2\\x9b\\x5c\\xff\xc3\xa9");
+	assert_string_equal(text_escape_str("abcdefghijkl", out, 8), "abcd...");
+	buf_init(&b, 100);
+	text_base64_encode("hello", 5, &b);
+	assert_string_equal(b.p, "aGVsbG8=");
+	buf_reset(&b);
+	assert_true(text_base64_decode(span_str("aGVsbG8="), &b));
+	assert_string_equal(b.p, "hello");
+	buf_reset(&b);
+	assert_false(text_base64_decode(span_str("aGV*"), &b));
+	assert_false(text_base64_decode(span_str("a"), &b));
+	buf_done(&b);
+	assert_int_equal(text_distance("swich", "switch"), 1);
+	assert_int_equal(text_distance("", "abc"), 3);
+	assert_false(text_utf8_valid("\xed\xa0\x80", 3));
+	assert_false(text_utf8_valid("\xc0\x80", 2));
+}
+
+static int temp_dir(char path[32])
+{
+	strcpy(path, "/tmp/varve-unit-XXXXXX");
+	assert_non_null(mkdtemp(path));
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int remove_temp(const char *path, uint64_t *n, struct varve_err *e)
+{
+	VARVE_CLOSE int tmp = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fsx_remove_tree(tmp, path + strlen("/tmp/"), NULL, n, e);
+}
+
+static void files(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	char path[32];
+	VARVE_CLOSE int dir = temp_dir(path);
+	struct buf b;
+	char outside[64];
+
+	(void)state;
+	buf_init(&b, 5);
+	assert_ok(fsx_replace_file(dir, "f", "hello", 5, 0640, &e), &e);
+	assert_ok(fsx_read_file(dir, "f", &b, &e), &e);
+	assert_string_equal(b.p, "hello");
+	assert_ok(fsx_replace_file(dir, "f", "hello!", 6, 0640, &e), &e);
+	assert_int_equal(fsx_read_file(dir, "f", &b, &e), -VARVE_E_LIMIT);
+	buf_done(&b);
+	assert_int_equal(fsx_read_file(dir, "none", &b, &e), -ENOENT);
+	assert_int_equal(mkdirat(dir, "sub", 0700), 0);
+	assert_int_equal(symlinkat("/etc", dir, "sub/link"), 0);
+	assert_int_equal(symlinkat("sub", dir, "alias"), 0);
+	assert_int_equal(fsx_open_beneath(dir, "sub/link/passwd", O_RDONLY, 0), -1);
+	assert_int_equal(fsx_open_beneath(dir, "alias", O_RDONLY, 0), -1);
+	assert_int_equal(fsx_open_beneath(dir, "../x", O_RDONLY, 0), -1);
+	assert_int_equal(fsx_open_in_root(dir, "/sub/link/passwd", O_RDONLY, 0), -1);
+	(void)snprintf(outside, sizeof(outside), "%s/a/b/c", path);
+	assert_ok(fsx_make_path(outside, 0700, &e), &e);
+	assert_ok(fsx_make_path(outside, 0700, &e), &e);
+	assert_ok(remove_temp(path, NULL, &e), &e);
+	assert_int_equal(access("/etc/passwd", F_OK), 0);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void locked_directories(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	char path[32], one[64], two[64];
+	VARVE_CLOSE int dir = temp_dir(path);
+	int a = fsx_make_locked_dir(dir, ".x.", one, sizeof(one));
+	int b = fsx_make_locked_dir(dir, ".x.", two, sizeof(two));
+	int again = fsx_open_dir(dir, one);
+
+	(void)state;
+	assert_true(a >= 0 && b >= 0 && again >= 0);
+	assert_string_not_equal(one, two);
+	assert_int_equal(fsx_flock(again, LOCK_EX | LOCK_NB), -1);
+	close(a);
+	assert_int_equal(fsx_flock(again, LOCK_EX | LOCK_NB), 0);
+	close(again);
+	close(b);
+	assert_int_equal(fsx_make_locked_dir(dir, ".much too long", one, 8), -1);
+	assert_int_equal(errno, ENAMETOOLONG);
+	assert_ok(remove_temp(path, NULL, &e), &e);
+}
+
+static void removing_deep_and_locked_trees(void **state)
+{
+	struct varve_err e = VARVE_ERR_INIT;
+	char path[32];
+	VARVE_CLOSE int dir = temp_dir(path);
+	uint64_t n = 0;
+	int at = dup(dir);
+
+	(void)state;
+	for (int i = 0; i < 300; i++) { /* deeper than the walk keeps open */
+		int next = fsx_make_dir(at, "d", 0700);
+
+		assert_true(next >= 0);
+		close(openat(at, "file", O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+		assert_int_equal(fchmod(at, 0500), 0);
+		close(at);
+		at = next;
+	}
+	assert_int_equal(fchmod(at, 0), 0);
+	close(at);
+	assert_ok(remove_temp(path, &n, &e), &e);
+	assert_int_equal(n, 601);
+	assert_ok(remove_temp(path, &n, &e), &e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(err_chain),
+		cmocka_unit_test(err_overflow_keeps_the_cause),
+		cmocka_unit_test(buffer_has_a_ceiling),
+		cmocka_unit_test(spans),
+		cmocka_unit_test(digests),
+		cmocka_unit_test(json_is_strict),
+		cmocka_unit_test(json_numbers),
+		cmocka_unit_test(json_round_trip),
+		cmocka_unit_test(texts),
+		cmocka_unit_test(files),
+		cmocka_unit_test(locked_directories),
+		cmocka_unit_test(removing_deep_and_locked_trees),
+	};
+
+	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
