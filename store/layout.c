@@ -184,6 +184,30 @@ int layout_create(int root, const char *path, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "make the store %s", path) : 0;
 }
 
+int layout_absent(int root, const char *path, struct varve_err *e)
+{
+	int r;
+
+	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	/* Another process may be in layout_create(), which holds the lock until VERSION is there.
+	 */
+	{
+		VARVE_CLOSE int fd = openat(root, LAYOUT_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd >= 0 && fsx_flock(fd, LOCK_SH) < 0)
+			return varve_fail_errno(e, "%s/%s", path, LAYOUT_LOCK);
+	}
+	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = check_empty(root, path, e);
+	return r < 0 ? r
+		     : varve_fail(e, VARVE_E_NOTFOUND,
+				  "%s: holds no store, or one whose making was cut short; a pull "
+				  "or an import makes it",
+				  path);
+}
+
 int layout_write_oci(int root, struct varve_err *e)
 {
 	return fsx_replace_file(root, LAYOUT_OCI, oci_layout_text, strlen(oci_layout_text), 0644,

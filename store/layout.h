@@ -41,6 +41,12 @@ bool layout_digest_of(const char *name, struct varve_digest *ret);
  * with it the store is whole. VARVE_E_NOSTORE if something else is in the directory.
  */
 int layout_create(int root, const char *path, struct varve_err *e);
+/*
+ * For who would not make a store: 0 if one is here, or is being made by another process just now
+ * (waits for that); VARVE_E_NOTFOUND if there is none yet, VARVE_E_NOSTORE if something else is in
+ * the directory.
+ */
+int layout_absent(int root, const char *path, struct varve_err *e);
 /* VARVE_E_NOSTORE without VERSION; VARVE_E_VERSION if it asks for what we do not know.
  * ret_read_only: may only be read. */
 int layout_check(int root, const char *path, bool *ret_read_only, struct varve_err *e);

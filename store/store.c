@@ -217,6 +217,8 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 			r = layout_create(s->root, s->path, e);
 	}
 	if (r == 0)
+		r = layout_absent(s->root, s->path, e);
+	if (r == 0)
 		r = layout_check(s->root, s->path, &only_read, e);
 	if (r == 0)
 		r = find_mode(s, opt, e);

@@ -494,7 +494,7 @@ static void cut_while_creating(void **state)
 			snprintf(path, sizeof(path), "%s/%s", f->path, steps[k]);
 			assert_int_equal(unlink(path), 0);
 		}
-		assert_int_equal(fixture_open(f, false, false), -VARVE_E_NOSTORE);
+		assert_int_equal(fixture_open(f, false, false), -VARVE_E_NOTFOUND);
 		assert_ok(fixture_open(f, true, false), &f->err);
 		assert_clean(f);
 		fixture_image(f, "one:1", NULL, ab);

@@ -4,10 +4,13 @@
 
 #include "store/base/hash.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *const ab[] = {"layer a", "layer b", NULL};
@@ -47,6 +50,57 @@ static void open_refuses(void **state)
 	fixture_write(f, "VERSION", "varve 1\ncompat: x\nro-compat: y\nincompat:\n");
 	assert_ok(varve_store_open(&s, &f->ctx, &opt, &e), &e);
 	assert_true(varve_store_is_read_only(s));
+	varve_store_close(s);
+}
+
+/* Who opens a store while another process makes it waits for it, and never sees half of one. */
+static void open_while_another_makes_it(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
+	char version[600], lock[600];
+	struct varve_store *s = NULL;
+	struct varve_err e;
+	pid_t maker;
+	int fd, status;
+
+	opt.path = f->path;
+	varve_store_close(f->store);
+	f->store = NULL;
+	snprintf(version, sizeof(version), "%s/VERSION", f->path);
+	snprintf(lock, sizeof(lock), "%s/lock", f->path);
+	assert_int_equal(unlink(version), 0);
+	fd = open(lock, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	maker = fork(); /* shares the open file description, and so the lock */
+	if (maker == 0) {
+		usleep(200000);
+		fixture_write(f, "VERSION", "varve 1\ncompat:\nro-compat:\nincompat:\n");
+		_exit(0);
+	}
+	assert_true(maker > 0);
+	assert_int_equal(close(fd), 0); /* now it is the maker's alone */
+	assert_ok(varve_store_open(&s, &f->ctx, &opt, &e), &e);
+	varve_store_close(s);
+	assert_int_equal(waitpid(maker, &status, 0), maker);
+	assert_int_equal(status, 0);
+}
+
+static void open_of_an_empty_directory(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
+	struct varve_store *s = NULL;
+	struct varve_err e;
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/empty", f->dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	opt.path = path;
+	assert_int_equal(varve_store_open(&s, &f->ctx, &opt, &e), -VARVE_E_NOTFOUND);
+	opt.create = true;
+	assert_ok(varve_store_open(&s, &f->ctx, &opt, &e), &e);
 	varve_store_close(s);
 }
 
@@ -416,6 +470,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(open_makes_a_layout),
 		TEST(open_refuses),
+		TEST(open_while_another_makes_it),
+		TEST(open_of_an_empty_directory),
 		TEST(commit_and_list),
 		TEST(index_json_names_the_image),
 		TEST(find_by_what_a_user_types),
