@@ -151,44 +151,6 @@ static void take_out(struct placed *p)
 	p->dirfd = -1;
 }
 
-/*
- * A place to bind the host's resolv.conf on, where the image has none: a hook that installs
- * packages needs names.
- */
-static void place_resolver(int rootfd, struct placed *ret)
-{
-	struct etc_file f;
-
-	ret->dirfd = -1;
-	if (etc_open(rootfd, "etc/resolv.conf", &f, NULL) < 0)
-		return;
-	if (!f.exists) {
-		VARVE_CLOSE int fd =
-			openat(f.dirfd, f.name,
-			       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-
-		if (fd >= 0) {
-			(void)snprintf(ret->name, sizeof(ret->name), "%s", f.name);
-			ret->dirfd = VARVE_TAKE_FD(f.dirfd);
-		}
-	}
-	etc_close(&f);
-}
-
-/* Unless the hook wrote one itself. */
-static void take_out_resolver(struct placed *p)
-{
-	struct stat st;
-
-	if (p->dirfd < 0)
-		return;
-	if (!fstatat(p->dirfd, p->name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
-	    !st.st_size)
-		(void)unlinkat(p->dirfd, p->name, 0);
-	(void)close(p->dirfd);
-	p->dirfd = -1;
-}
-
 /* --- environment --- */
 
 struct env {
@@ -285,14 +247,15 @@ static int run_one(int rootfd, const char *hook, const struct buf *text,
 		.name = hook,
 		.timeout = o->timeout ? o->timeout : DEFAULT_TIMEOUT,
 	};
-	struct placed p, resolver;
+	struct resolver resolver;
+	struct placed p;
 	struct env env;
-	int x;
+	int x, y;
 
 	x = place(rootfd, hook, text, &p, e);
 	if (x < 0)
 		return x;
-	place_resolver(rootfd, &resolver);
+	resolver_lend(rootfd, &resolver);
 	make_env(&env, o);
 	s.path = p.path;
 	s.env = env.items;
@@ -301,9 +264,9 @@ static int run_one(int rootfd, const char *hook, const struct buf *text,
 	progress_emit(o->ctx, &(struct varve_progress){
 				      .stage = VARVE_STAGE_HOOK, .object = hook, .finished = true});
 	env_done(&env);
-	take_out_resolver(&resolver);
+	y = resolver_take_back(&resolver, x < 0 ? NULL : e);
 	take_out(&p);
-	return x;
+	return x < 0 ? x : y;
 }
 
 static int run_hook(int rootfd, const char *hook, const struct buf *text, const struct logged *l,

@@ -26,3 +26,17 @@ struct hook_end {
  */
 int hook_run(int rootfd, const struct hook_script *s, const struct varve_hook_options *o,
 	     struct hook_end *ret, struct varve_err *e);
+
+/* --- hooks_resolver.c --- */
+/* The tree's /etc/resolv.conf while a hook runs: a copy of the host's, as a file of its own. */
+struct resolver {
+	int dirfd;      /* the tree's /etc; -1: nothing was lent */
+	ino_t ino;      /* of the copy */
+	char aside[32]; /* name of what the image has there; "": it has none */
+	struct buf text;
+	bool failed; /* the copy is not whole */
+};
+/* Where it cannot be (a tree without /etc), the hook does without names. */
+void resolver_lend(int rootfd, struct resolver *ret);
+/* What the image has comes back, unless the hook wrote its own. */
+int resolver_take_back(struct resolver *r, struct varve_err *e);

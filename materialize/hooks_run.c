@@ -68,19 +68,6 @@ static bool become_root_inside(uid_t uid, gid_t gid)
 	return write_file("/proc/self/uid_map", map);
 }
 
-/* Put a host file over one of the tree, found as seen from inside; missing ones are left out. */
-static void bind_over(int rootfd, const char *inside, const char *outside)
-{
-	int fd = fsx_open_in_root(rootfd, inside, O_PATH | O_CLOEXEC, 0);
-	char proc[32];
-
-	if (fd < 0)
-		return;
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	(void)mount(outside, proc, NULL, MS_BIND, NULL);
-	(void)close(fd);
-}
-
 /* A /dev with only what harms nobody. */
 static void mount_dev(int rootfd)
 {
@@ -113,9 +100,8 @@ static void mount_dev(int rootfd)
 }
 
 /*
- * Proc, a small /dev and the host's resolv.conf, on a private bind of the tree: nothing of it is
- * seen outside, and all of it ends with the namespace. Returns the directory to live in; without
- * mounts it is rootfd itself.
+ * Proc and a small /dev, on a private bind of the tree: nothing of it is seen outside, and all of
+ * it ends with the namespace. Returns the directory to live in; without mounts it is rootfd itself.
  */
 static int own_mounts(int rootfd)
 {
@@ -127,7 +113,6 @@ static int own_mounts(int rootfd)
 	if (tree < 0 || syscall(SYS_move_mount, tree, "", rootfd, "",
 				MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH))
 		return rootfd;
-	bind_over(tree, "/etc/resolv.conf", "/etc/resolv.conf");
 	mount_dev(tree);
 	proc_fd = fsx_open_in_root(tree, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
 	if (proc_fd >= 0) {

@@ -201,3 +201,36 @@ class Users(Case):
         self.assertIn("too long", result.err)
         left = [p.name for p in self.varve.roots.iterdir() if ".new." in p.name]
         self.assertEqual(left, [])
+
+    def test_resolver(self):
+        """A hook has the host's names, as a copy: what it writes there stays in the tree, and the host's file is as it was."""
+        image = Tar().dir("etc").symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf").dir("root").dir("bin")
+        image.file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
+        plain = Tar().dir("etc").file("etc/resolv.conf", "image\n").dir("root").dir("bin")
+        plain.file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
+        linked, plain = self.have("linked", image), self.have("plain", plain)
+        host = self.path("resolv.conf")
+        host.write_text("nameserver 127.0.0.9\n")
+        hook = self.dir / "hooks/hook_postinstall_all.sh"
+
+        def install(text, ref=linked):
+            hook.write_text("#!/bin/sh\n" + text)
+            args = [os.fspath(binary()), "--store", self.varve.store, "--roots", self.varve.roots, "install", "--force", ref,
+                    "--name", "t" if ref == linked else "p", "--hooks", self.dir / "hooks"]
+            done = subprocess.run(["unshare", "-m", "sh", "-c", f'mount --bind {host} /etc/resolv.conf; exec "$@"', "sh", *args],
+                                  env=self.varve.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(host.read_text(), "nameserver 127.0.0.9\n")
+            self.assertEqual([n for n in os.listdir(self.varve.roots / "rootfs_t/etc") if n != "resolv.conf"], [])
+            return done.stderr
+
+        etc = self.varve.roots / "rootfs_t/etc"
+        self.assertIn("nameserver 127.0.0.9", install("while read -r line; do echo $line; done < /etc/resolv.conf\n"))
+        self.assertEqual(os.readlink(etc / "resolv.conf"), "../run/systemd/resolve/stub-resolv.conf")
+        install("echo nameserver 127.0.0.7 > /etc/resolv.conf\n")
+        self.assertEqual((etc / "resolv.conf").read_text(), "nameserver 127.0.0.7\n")
+        self.assertFalse((etc / "resolv.conf").is_symlink())
+        install("echo nameserver 127.0.0.7 >> /etc/resolv.conf\n", plain)
+        self.assertEqual((self.varve.roots / "rootfs_p/etc/resolv.conf").read_text(), "nameserver 127.0.0.9\nnameserver 127.0.0.7\n")
+        install(":\n", plain)
+        self.assertEqual((self.varve.roots / "rootfs_p/etc/resolv.conf").read_text(), "image\n")
