@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "commands.h"
@@ -141,6 +142,17 @@ static int find_images(struct cli *c, const struct export_options *o, struct wor
 	return 0;
 }
 
+/* Also by another name (/dev/stdout): what is printed must not get between its bytes. */
+static bool is_stdout(const char *name)
+{
+	struct stat a, b;
+
+	if (strcmp(name, "-") == 0)
+		return true;
+	return stat(name, &a) == 0 && fstat(STDOUT_FILENO, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
 static int prepare(struct cli *c, const struct export_options *o, struct work *w,
 		   struct varve_export_options *to, struct varve_err *e)
 {
@@ -150,7 +162,7 @@ static int prepare(struct cli *c, const struct export_options *o, struct work *w
 	if (!o->output)
 		return varve_fail(e, VARVE_E_USAGE, "say where to: --output OUT");
 	to->path = o->output;
-	if (strcmp(o->output, "-") == 0) {
+	if (is_stdout(o->output)) {
 		if (!o->format)
 			return varve_fail(e, VARVE_E_USAGE,
 					  "standard output has no name: say --format FORMAT");
@@ -182,7 +194,7 @@ static int prepare(struct cli *c, const struct export_options *o, struct work *w
 	return r;
 }
 
-static int report(struct cli *c, const struct export_options *o,
+static int report(struct cli *c, const struct export_options *o, bool to_stdout,
 		  const struct varve_export_result *res, struct varve_err *e)
 {
 	struct varve_json *j = cli_json(c, "varve.export/1");
@@ -195,7 +207,7 @@ static int report(struct cli *c, const struct export_options *o,
 		varve_json_u64(j, "blobs_left_out", res->n_left_out);
 		return cli_json_end(c, e);
 	}
-	if (strcmp(o->output, "-") == 0)
+	if (to_stdout)
 		return 0;
 	out_safe(o->output);
 	out_printf("  %s", VARVE_TEXT_SIZE(res->bytes));
@@ -226,7 +238,7 @@ static int run_export(struct cli *c, const void *options, int argc, char **argv,
 	work_done(&w);
 	if (r < 0)
 		return varve_wrap(e, r, "export %s", VARVE_TEXT_SAFE(argv[0]));
-	return report(c, o, &res, e);
+	return report(c, o, to.fd >= 0, &res, e);
 }
 
 const struct cli_command cmd_export = {

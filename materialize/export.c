@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Export: choose the form, write beside the target, put it in place when it is whole. */
+/* Export: choose the form, see that the options go with it, make the trees. */
 #include "export.h"
 
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -69,7 +67,7 @@ static int guess_format(const struct export *x, enum varve_export_format *ret, s
 	for (i = 0; i < VARVE_ARRAY_SIZE(suffixes); i++) {
 		size_t k = strlen(suffixes[i].suffix);
 
-		if (x->opt->fd < 0 && n > k && !strcasecmp(x->name + n - k, suffixes[i].suffix)) {
+		if (x->file && n > k && !strcasecmp(x->name + n - k, suffixes[i].suffix)) {
 			*ret = bundle && suffixes[i].format == VARVE_EXPORT_TAR
 				       ? VARVE_EXPORT_OCI_TAR
 				       : suffixes[i].format;
@@ -77,7 +75,7 @@ static int guess_format(const struct export *x, enum varve_export_format *ret, s
 		}
 	}
 	base = strrchr(x->name, '/') ? strrchr(x->name, '/') + 1 : x->name;
-	if (x->opt->fd < 0 && !strchr(base, '.')) {
+	if (x->file && !strchr(base, '.')) {
 		*ret = VARVE_EXPORT_OCI_DIR;
 		return 0;
 	}
@@ -85,19 +83,48 @@ static int guess_format(const struct export *x, enum varve_export_format *ret, s
 			  TEXT_SAFE(x->name));
 }
 
-static bool is_tree(enum varve_export_format f)
+bool export_is_tree(enum varve_export_format f)
 {
 	return f != VARVE_EXPORT_OCI_DIR && f != VARVE_EXPORT_OCI_TAR && f != VARVE_EXPORT_DOCKER;
+}
+
+/* An option that would change nothing is a mistake of who gave it. */
+static int check_options(const struct export *x, struct varve_err *e)
+{
+	enum varve_export_format f = x->ret->format;
+	const struct varve_export_options *o = x->opt;
+	bool levels = f == VARVE_EXPORT_TAR_GZ || f == VARVE_EXPORT_TAR_ZST ||
+		      f == VARVE_EXPORT_WSL || f == VARVE_EXPORT_SQUASHFS;
+	const char *name = "?", *what = NULL;
+	size_t i;
+
+	if (o->wsl && f != VARVE_EXPORT_WSL)
+		what = "the settings of WSL are for a .wsl";
+	else if (o->compressor && f != VARVE_EXPORT_SQUASHFS)
+		what = "a compressor can be chosen for a squashfs";
+	else if (o->level && !levels)
+		what = "nothing is compressed, so there is no level";
+	else if (o->plan && (o->plan->strict || o->plan->keep_dirlinks) && !export_is_tree(f))
+		what = "layers are written as they are, so that no rule for a tree goes with it";
+	for (i = 0; i < VARVE_ARRAY_SIZE(formats); i++)
+		if (formats[i].format == f)
+			name = formats[i].name;
+	return what ? varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out", name,
+				 what)
+		    : 0;
 }
 
 static int check(struct export *x, struct varve_err *e)
 {
 	enum varve_export_format f = x->ret->format;
 	size_t i;
+	int r = check_options(x, e);
 
+	if (r < 0)
+		return r;
 	if (!x->n)
 		return varve_fail(e, VARVE_E_USAGE, "no image to export");
-	if (is_tree(f) && x->n > 1)
+	if (export_is_tree(f) && x->n > 1)
 		return varve_fail(e, VARVE_E_USAGE,
 				  "this form holds one tree; export several images as oci, oci-tar "
 				  "or docker-archive");
@@ -181,132 +208,6 @@ int export_image_squashfs(struct export *x, int fd, struct varve_err *e)
 	return r;
 }
 
-/* --- streams and files --- */
-
-static int write_archive(struct export *x, struct sink *out, struct varve_err *e)
-{
-	struct tar_out tar;
-	struct layout_out o = {.x = x, .dir = -1, .tar = &tar};
-	int r;
-
-	if (is_tree(x->ret->format))
-		return export_image_tar(x, out, e);
-	tar_out_init(&tar, out);
-	r = x->ret->format == VARVE_EXPORT_DOCKER ? export_docker(&o, e) : export_layout(&o, e);
-	if (r == 0)
-		r = tar_out_end(&tar, e);
-	layout_out_done(&o);
-	tar_out_done(&tar);
-	return r;
-}
-
-/* Into a file by position, or a stream: squashfs goes back, so a stream gets a copy. */
-static int write_stream(struct export *x, int fd, struct varve_err *e)
-{
-	struct sink *out = NULL;
-	int r;
-
-	if (x->ret->format == VARVE_EXPORT_SQUASHFS)
-		return export_image_squashfs(x, fd, e);
-	r = sink_fd_new(&out, fd, x->name, e);
-	if (r == 0)
-		r = write_archive(x, out, e);
-	if (r == 0)
-		r = sink_finish(out, e);
-	if (out)
-		x->ret->bytes = sink_fd_bytes(out);
-	sink_free(out);
-	return r;
-}
-
-static int copy_out(struct export *x, int from, int to, struct varve_err *e)
-{
-	VARVE_FREE char *chunk = malloc(1u << 20);
-	uint64_t at = 0;
-	ssize_t n;
-
-	if (!chunk)
-		return varve_fail_oom(e);
-	while ((n = fsx_pread_full(from, chunk, 1u << 20, at)) > 0) {
-		if (fsx_write_all(to, chunk, (size_t)n) < 0)
-			return varve_fail_errno(e, "%s", TEXT_SAFE(x->name));
-		at += (uint64_t)n;
-	}
-	return n < 0 ? varve_fail_errno(e, "%s: temporary file", x->spool_dir) : 0;
-}
-
-static int to_stream(struct export *x, struct varve_err *e)
-{
-	VARVE_CLOSE int tmp = -1;
-	int r;
-
-	if (x->ret->format == VARVE_EXPORT_OCI_DIR)
-		return varve_fail(
-			e, VARVE_E_USAGE,
-			"the form oci is a directory; oci-tar can be written to a stream");
-	if (x->ret->format != VARVE_EXPORT_SQUASHFS)
-		return write_stream(x, x->opt->fd, e);
-	tmp = fsx_open_unnamed(x->spool_dir);
-	if (tmp < 0)
-		return varve_fail_errno(e, "%s: temporary file", TEXT_SAFE(x->spool_dir));
-	r = export_image_squashfs(x, tmp, e);
-	return r == 0 ? copy_out(x, tmp, x->opt->fd, e) : r;
-}
-
-static int to_directory(struct export *x, struct varve_err *e)
-{
-	struct layout_out o = {.x = x};
-	VARVE_CLOSE int dir = -1;
-	int r = fsx_make_path(x->name, 0755, e);
-
-	if (r < 0)
-		return r;
-	dir = open(x->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return varve_fail_errno(e, "%s", TEXT_SAFE(x->name));
-	o.dir = dir;
-	r = export_layout(&o, e);
-	layout_out_done(&o);
-	return r;
-}
-
-/* A device or a pipe is written as it is; a file appears whole or not at all. */
-static int to_file(struct export *x, struct varve_err *e)
-{
-	VARVE_FREE char *tmp = NULL;
-	VARVE_CLOSE int fd = -1;
-	struct stat st;
-	char random[17];
-	int r;
-
-	if (stat(x->name, &st) == 0 && S_ISDIR(st.st_mode))
-		return varve_fail(e, EISDIR, "%s: is a directory", TEXT_SAFE(x->name));
-	fsx_random_name(random);
-	if (asprintf(&tmp, "%s.%s.part", x->name, random) < 0)
-		return varve_fail_oom(e);
-	fd = open(tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-	if (fd < 0)
-		return varve_fail_errno(e, "%s", TEXT_SAFE(tmp));
-	r = write_stream(x, fd, e);
-	if (r == 0 && (fsync(fd) < 0 || rename(tmp, x->name) < 0))
-		r = varve_fail_errno(e, "%s", TEXT_SAFE(x->name));
-	if (r < 0)
-		(void)unlink(tmp);
-	return r;
-}
-
-static char *find_spool_dir(const struct export *x)
-{
-	const char *slash = x->opt->fd < 0 ? strrchr(x->name, '/') : NULL;
-	const char *env = getenv("TMPDIR");
-
-	if (x->opt->fd >= 0)
-		return strdup(env && *env == '/' ? env : "/var/tmp");
-	if (!slash)
-		return strdup(".");
-	return strndup(x->name, slash == x->name ? 1 : (size_t)(slash - x->name));
-}
-
 static int run(struct export *x, struct varve_err *e)
 {
 	int r = 0;
@@ -315,11 +216,7 @@ static int run(struct export *x, struct varve_err *e)
 		r = guess_format(x, &x->ret->format, e);
 	if (r == 0)
 		r = check(x, e);
-	if (r < 0)
-		return r;
-	if (x->opt->fd >= 0)
-		return to_stream(x, e);
-	return x->ret->format == VARVE_EXPORT_OCI_DIR ? to_directory(x, e) : to_file(x, e);
+	return r == 0 ? export_write(x, e) : r;
 }
 
 /* gc must not take what is being read. */
@@ -358,12 +255,13 @@ int varve_export(struct varve_store *s, const struct varve_image *images, size_t
 	int r;
 
 	*ret = (struct varve_export_result){.format = opt->format};
-	x.spool_dir = find_spool_dir(&x);
-	r = x.spool_dir ? lease_begin(&lease, s, "export", e) : varve_fail_oom(e);
+	r = export_target(&x, e);
+	if (r == 0)
+		r = lease_begin(&lease, s, "export", e);
 	for (i = 0; r == 0 && i < n; i++)
 		r = hold_image(&x, lease, &images[i], e);
 	if (r == 0)
 		r = run(&x, e);
-	free(x.spool_dir);
+	export_target_done(&x);
 	return r;
 }

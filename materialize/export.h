@@ -16,8 +16,17 @@ struct export
 	const struct varve_image *images;
 	size_t n;
 	const char *name; /* of the output, for messages */
+	char *file;     /* to be put in place; NULL: a stream, or a device or pipe that is there */
+	bool directory; /* file is there and is one */
 	char *spool_dir;
 };
+
+/* See what the output's name is, before any work. Undone by export_target_done. */
+int export_target(struct export *x, struct varve_err *e);
+void export_target_done(struct export *x);
+/* Write the form that was chosen. */
+int export_write(struct export *x, struct varve_err *e);
+bool export_is_tree(enum varve_export_format f);
 
 /* Trees: tar in all compressions, .wsl. */
 int export_image_tar(struct export *x, struct sink *out, struct varve_err *e);

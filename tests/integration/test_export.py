@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import unittest
@@ -100,6 +101,42 @@ class Exports(Case):
             path = self.dir / ("f." + {"oci-tar": "oci"}.get(form, form))
             self.export(path.name, "--format", form)
             self.assertEqual(out, path.read_bytes())
+
+    def test_nodes(self):
+        """A device or a pipe is written as it is; a link goes on leading to its file."""
+        want = {form: self.export("want." + form).read_bytes() for form in ("tar", "squashfs")}
+        null, full, pipe = self.dir / "null", self.dir / "full", self.dir / "pipe"
+        os.mknod(null, 0o20666, os.makedev(1, 3))
+        os.mknod(full, 0o20666, os.makedev(1, 7))
+        os.mkfifo(pipe)
+        for form, data in want.items():
+            with self.subTest(form):
+                self.export(null.name, "--format", form)
+                self.varve.run("export", "example.com/all:1", "-o", full, "--format", form, status=7)
+                with self.varve.popen("export", "example.com/all:1", "-o", pipe, "--format", form) as process:
+                    self.assertEqual(pipe.read_bytes(), data)
+                    self.assertEqual(process.wait(100), 0)
+        self.assertEqual([os.lstat(p).st_rdev for p in (null, full)], [os.makedev(1, 3), os.makedev(1, 7)])
+        self.assertTrue(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+        self.assertIn("--format", self.varve.run("export", "example.com/all:1", "-o", null, status=2).err)
+        self.varve.run("export", "example.com/all:1", "-o", null, "--format", "oci", status=2)
+
+    def test_links(self):
+        (self.dir / "sub").mkdir()
+        (self.dir / "sub/real.tar").write_text("old")
+        os.symlink("sub/real.tar", self.dir / "link.tar")
+        want = self.export("want.tar").read_bytes()
+        self.export("link.tar")
+        self.assertEqual(os.readlink(self.dir / "link.tar"), "sub/real.tar")
+        self.assertEqual((self.dir / "sub/real.tar").read_bytes(), want)
+        os.symlink("nowhere", self.dir / "dangling.tar")
+        self.assertIn("symlink", self.varve.run("export", "example.com/all:1", "-o", self.dir / "dangling.tar", status=3).err)
+        self.assertFalse((self.dir / "nowhere").exists())
+        # Standard output by its other name: nothing is printed between the bytes.
+        with open(self.dir / "out", "wb") as file:
+            self.varve.run("export", "example.com/all:1", "-o", "/dev/stdout", "--format", "tar", stdout=file)
+        self.assertEqual((self.dir / "out").read_bytes(), want)
+        self.assertEqual(sorted(os.listdir(self.dir / "sub")), ["real.tar"])
 
     def test_squashfs(self):
         for compressor in ("zstd", "gzip", "xz", "lz4"):
@@ -245,6 +282,15 @@ class Exports(Case):
         self.varve.run("export", "example.com/all:1", "-o", self.dir, "--format", "tar", status=1)
         self.varve.run("export", "example.com/all:1", "-o", self.dir / "x.squashfs", "--compressor", "what", status=2)
         self.varve.run("export", "example.com/all:1", "example.com/all:1", "-o", self.dir / "x.tar.gz", status=2)
+
+    def test_options_that_do_nothing(self):
+        for name, *options in (("x.tar", "--wsl-user", "root"), ("x.squashfs", "--wsl-systemd", "on"), ("x.tar", "--compressor", "xz"),
+                               ("x.wsl", "--compressor", "xz"), ("x.tar", "--level", "3"), ("x", "--level", "3"), ("x", "--strict"),
+                               ("x.d", "--format", "docker-archive", "--keep-dirlinks")):
+            with self.subTest(f"{name} {options}"):
+                err = self.varve.run("export", "example.com/all:1", "-o", self.dir / name, *options, status=2).err
+                self.assertIn("the form", err)
+                self.assertFalse((self.dir / name).exists())
 
     def test_full_disk(self):
         small = self.tmpfs("1m")
