@@ -324,7 +324,7 @@ static int add_layer(struct apply *a, uint32_t index, struct varve_err *e)
 {
 	const struct varve_plan *p = a->shared.plan;
 	const struct plan_body_list *all = &p->bodies[index];
-	int dir = spool_layer_dir(a->shared.opt->spool, &p->summary.layers[index].digest);
+	int dir = spool_layer_dir(a->shared.opt->spool, p, index);
 	struct layer *l = &a->layers[a->n_layers];
 	struct moves *m = &a->moves[a->n_moves];
 

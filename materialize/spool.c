@@ -405,12 +405,17 @@ void spool_layer_end(struct spool_layer *l, bool ok)
 		(void)fsx_remove_tree(sp->dir, l->name, NULL, NULL, NULL);
 }
 
-int spool_layer_dir(struct varve_spool *sp, const struct varve_digest *blob)
+int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t index)
 {
+	const struct varve_plan_layer *layers = p->summary.layers;
+	const struct varve_digest *blob = &layers[index].digest;
 	int dir = -1;
 
 	if (!sp)
 		return -1;
+	for (size_t i = 0; i < index; i++)
+		if (p->bodies[i].n && varve_digest_equal(&layers[i].digest, blob))
+			return -1;
 	pthread_mutex_lock(&sp->lock);
 	for (struct spool_layer *l = sp->layers; l && dir < 0; l = l->next)
 		if (l->done && varve_digest_equal(&l->blob, blob))
@@ -425,7 +430,7 @@ void spool_reduce_need(struct varve_spool *sp, const struct varve_plan *p,
 	for (size_t i = 0; i < need->n_layers; i++) {
 		const struct plan_body_list *b = &p->bodies[i];
 
-		if (!b->n || spool_layer_dir(sp, &need->layers[i].digest) < 0)
+		if (!b->n || spool_layer_dir(sp, p, i) < 0)
 			continue;
 		for (uint32_t k = 0; k < b->n; k++) {
 			const struct plan_inode *in = &p->inodes[b->inodes[k]];

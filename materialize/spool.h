@@ -22,8 +22,11 @@ void spool_layer_body(struct spool_layer *l, const void *p, size_t n);
  * absent. */
 void spool_layer_end(struct spool_layer *l, bool ok);
 
-/* The directory with the bodies of a whole spooled layer, borrowed; -1: not spooled. */
-int spool_layer_dir(struct varve_spool *sp, const struct varve_digest *blob);
+/*
+ * The directory with the bodies of the index-th layer of a plan, borrowed; -1: not spooled. A body
+ * is there once and can be moved once: of several layers with one digest only the first has it.
+ */
+int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t index);
 /* Would this body be there? */
 bool spool_has(const struct plan_inode *in);
 /* What is spooled has its place on the disk already: take it from what the plan needs. */
