@@ -4,15 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "asking.h"
 #include "commands.h"
 #include "finishing.h"
 #include "importing.h"
+#include "looking.h"
 #include "pulling.h"
 #include "trees.h"
 
-#define FETCH_TRIES 3
+#define FETCH_TRIES   3
+#define WARNINGS_SAID 5
 
 enum when { PULL_MISSING, PULL_ALWAYS, PULL_NEVER };
 
@@ -66,6 +69,7 @@ struct job {
 	struct varve_pull_result pull;
 	struct varve_spool *spool; /* of what was pulled; may be NULL */
 	struct finish finish;
+	struct varve_plan *plan;
 	struct varve_install_result result;
 	struct lost *lost;
 	size_t n_lost;
@@ -180,7 +184,6 @@ static int build(struct job *job, struct varve_err *e)
 	const struct install_options *o = job->o;
 	struct varve_plan_options plan_options = VARVE_PLAN_OPTIONS_INIT;
 	struct varve_install_options to = VARVE_INSTALL_OPTIONS_INIT;
-	struct varve_plan *plan = NULL;
 	int r = cli_roots_path(job->c, &to.roots, e);
 
 	if (r < 0)
@@ -188,9 +191,11 @@ static int build(struct job *job, struct varve_err *e)
 	job->finish.roots = to.roots;
 	plan_options.strict = o->strict;
 	plan_options.keep_dirlinks = o->keep_dirlinks;
-	r = varve_plan_new(&plan, job->c->store, &job->images.items[0], &plan_options, e);
+	r = varve_plan_new(&job->plan, job->c->store, &job->images.items[0], &plan_options, e);
 	if (r < 0)
 		return r;
+	if (!job->c->g.json)
+		looking_warn(job->c, job->plan, WARNINGS_SAID);
 	to.label = job->label;
 	to.reference = job->canonical;
 	to.force = o->force;
@@ -202,9 +207,7 @@ static int build(struct job *job, struct varve_err *e)
 	to.finish = finish;
 	to.spool = job->spool;
 	to.user = job;
-	r = varve_install(job->c->store, plan, &to, &job->result, e);
-	varve_plan_free(plan);
-	return r;
+	return varve_install(job->c->store, job->plan, &to, &job->result, e);
 }
 
 static void losses_json(struct varve_json *j, const struct job *job)
@@ -238,6 +241,7 @@ static void job_json(struct varve_json *j, const struct job *job)
 	varve_json_u64(j, "entries", job->result.entries);
 	varve_json_u64(j, "bytes", job->result.bytes);
 	losses_json(j, job);
+	looking_warnings_json(j, job->plan);
 	finishing_json(j, &job->finish);
 	if (job->pulled) {
 		varve_json_object(j, "pull");
@@ -264,10 +268,10 @@ static void job_notes(const struct job *job)
 	const struct varve_losses *l = &job->result.losses;
 
 	if (l->owners || l->devices || l->xattrs || l->others)
-		message_note(job->c,
-			     "could not be kept without root: %s, %s, %s, %s (--json lists them)",
-			     COUNT(l->owners, "owner"), COUNT(l->devices, "device"),
-			     COUNT(l->xattrs, "xattr"), COUNT(l->others, "other thing"));
+		message_note(job->c, "could not be kept%s: %s, %s, %s, %s (--json lists them)",
+			     geteuid() == 0 ? "" : " without root", COUNT(l->owners, "owner"),
+			     COUNT(l->devices, "device"), COUNT(l->xattrs, "xattr"),
+			     COUNT(l->others, "other thing"));
 	if (job->result.replaced && !job->o->no_keep)
 		message_note(job->c,
 			     "the tree that was there is kept: varve rollback brings it back");
@@ -303,6 +307,7 @@ static int install(struct job *job, const char *what, struct varve_err *e)
 
 static void job_done(struct job *job)
 {
+	varve_plan_free(job->plan);
 	varve_spool_free(job->spool);
 	varve_image_list_free(&job->images);
 	for (size_t i = 0; i < job->n_lost; i++) {

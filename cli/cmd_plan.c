@@ -40,10 +40,28 @@ static void plan_json(struct varve_json *j, const struct varve_plan *p,
 		varve_json_end_object(j);
 	}
 	varve_json_end_array(j);
+	looking_warnings_json(j, p);
+}
+
+void looking_warnings_json(struct varve_json *j, const struct varve_plan *p)
+{
 	varve_json_array(j, "warnings");
-	for (uint64_t i = 0; i < s->warnings && varve_plan_warning(p, i); i++)
+	for (uint64_t i = 0; varve_plan_warning(p, i); i++)
 		varve_json_str(j, NULL, varve_plan_warning(p, i));
 	varve_json_end_array(j);
+}
+
+void looking_warn(const struct cli *c, const struct varve_plan *p, uint64_t max)
+{
+	struct varve_plan_summary s;
+	uint64_t i;
+
+	varve_plan_summary(p, &s);
+	for (i = 0; (!max || i < max) && varve_plan_warning(p, i); i++)
+		message_warn(c, "%s", varve_plan_warning(p, i));
+	if (i < s.warnings)
+		message_warn(c, "and %s like these (varve plan shows them)",
+			     COUNT(s.warnings - i, "further warning"));
 }
 
 static void plan_text(const struct cli *c, const struct varve_plan *p,
@@ -71,8 +89,7 @@ static void plan_text(const struct cli *c, const struct varve_plan *p,
 		   COUNT(s->devices, "device"), COUNT(s->others, "other"));
 	out_printf("%s of content, %s on disk, %s\n", VARVE_TEXT_SIZE(s->bytes),
 		   VARVE_TEXT_SIZE(s->disk), COUNT(s->inodes, "inode"));
-	for (uint64_t i = 0; i < s->warnings && varve_plan_warning(p, i); i++)
-		message_warn(c, "%s", varve_plan_warning(p, i));
+	looking_warn(c, p, 0);
 }
 
 static int run_plan(struct cli *c, const void *options, int argc, char **argv, struct varve_err *e)

@@ -58,6 +58,7 @@ VARVE_PUBLIC int varve_plan_new(struct varve_plan **ret, struct varve_store *s,
 				const struct varve_plan_options *opt, struct varve_err *e);
 VARVE_PUBLIC void varve_plan_free(struct varve_plan *p);
 VARVE_PUBLIC void varve_plan_summary(const struct varve_plan *p, struct varve_plan_summary *ret);
+/* The first 1000 of them; NULL behind the last. */
 VARVE_PUBLIC const char *varve_plan_warning(const struct varve_plan *p, uint64_t i);
 
 struct varve_entry {
@@ -99,7 +100,7 @@ VARVE_PUBLIC const struct varve_layer_ops *varve_spool_ops(struct varve_spool *s
 VARVE_PUBLIC void varve_spool_free(struct varve_spool *sp); /* accepts NULL */
 
 /* --- install --- */
-struct varve_losses { /* what could not be kept without root */
+struct varve_losses { /* what could not be kept: without root, or by this file system */
 	uint64_t owners, devices, xattrs, others;
 };
 #define VARVE_KEEP_NONE UINT32_MAX
