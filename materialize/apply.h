@@ -130,5 +130,7 @@ int meta_set_at(struct apply_shared *a, int dirfd, const char *base, uint32_t na
 /* Owner, mode and xattrs, but no times, of a file that was moved into place. */
 int meta_set_moved(struct apply_shared *a, int dirfd, const char *base, uint32_t name,
 		   const struct plan_inode *in, mode_t created, struct varve_err *e);
+/* chmod of the inode that one name below dirfd is now: no link is followed. -1 with errno. */
+int meta_chmod_at(int dirfd, const char *base, mode_t mode);
 /* True if an xattr must never reach the disk (STORE-AND-LAYERS M14, W25). */
 bool meta_xattr_is_filtered(const char *name);

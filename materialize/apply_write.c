@@ -109,7 +109,7 @@ int apply_directories(struct apply_worker *w, struct varve_err *e)
 		if (mkdirat(parent, n->name, birth_mode(in)))
 			return fail_at(a, i, "cannot make the directory", e);
 		/* A umask that takes our own bits away would lock us out. */
-		if ((a->umask & 0700) && fchmodat(parent, n->name, birth_mode(in), 0))
+		if ((a->umask & 0700) && meta_chmod_at(parent, n->name, birth_mode(in)))
 			return fail_at(a, i, "cannot set the mode", e);
 	}
 	return 0;

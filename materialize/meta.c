@@ -105,6 +105,17 @@ int meta_set_fd(struct apply_shared *a, int fd, uint32_t name, const struct plan
 	return 0;
 }
 
+int meta_chmod_at(int dirfd, const char *base, mode_t mode)
+{
+	VARVE_CLOSE int fd = openat(dirfd, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	char path[32];
+
+	if (fd < 0)
+		return -1;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return chmod(path, mode);
+}
+
 int meta_set_moved(struct apply_shared *a, int dirfd, const char *base, uint32_t name,
 		   const struct plan_inode *in, mode_t created, struct varve_err *e)
 {

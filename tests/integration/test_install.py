@@ -249,3 +249,17 @@ class Modes(Case):
         for line in trace.read_text().splitlines():
             if "O_CREAT" in line:
                 self.assertNotRegex(line, r", 0[4-7]\d\d\d\)")
+
+    def test_no_mode_is_set_through_a_name(self):
+        """CVE-2021-31566 class: fchmodat follows what a name has become; modes are set by descriptor, whatever the umask."""
+        need_root()
+        image = self.layout()
+        image.image("one", layers())
+        self.varve.run("import", image.path, "local/one:1")
+        trace = self.path("trace")
+        self.varve.run("install", "local/one:1", "--name", "a", umask=0o777,
+                       prefix=("strace", "-f", "-o", os.fspath(trace), "-e", "trace=chmod,fchmodat"))
+        set_by_name = [line for line in trace.read_text().splitlines() if "chmod" in line]
+        self.assertTrue(set_by_name)
+        for line in set_by_name:
+            self.assertRegex(line, r'\bchmod\("/proc/self/fd/\d+"|fchmodat\(AT_FDCWD, "/proc/self/fd/\d+"')
