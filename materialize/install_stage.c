@@ -60,7 +60,8 @@ int stage_check_space(const struct roots *r, const struct varve_plan *p, struct 
 	if (fstatvfs(r->fd, &v))
 		return varve_fail_errno(e, "%s", TEXT_SAFE(r->path));
 	bytes = (uint64_t)v.f_bavail * v.f_frsize;
-	if (bytes < s->disk)
+	/* A file system without a size of its own (ramfs) says 0 blocks. */
+	if (v.f_blocks && bytes < s->disk)
 		return varve_fail(e, VARVE_E_NOSPACE,
 				  "%s: the tree needs %s, %s are available; free some, or choose "
 				  "another place with --roots",

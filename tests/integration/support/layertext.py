@@ -2,17 +2,17 @@
 """Layers and trees as short lines of text, for tables of rules.
 
 A line is KIND PATH [ARGUMENT] [m=MODE] [u=UID:GID] [t=SECONDS] [x=NAME:VALUE]; ';' ends a line too. Kinds: d directory,
-f file (argument: content), s symlink (target), h hard link (target; in a tree: a further name of), c character device
-(MAJOR:MINOR), p FIFO. %XX in a path or argument is a byte.
+f file (argument: content), s symlink (target), h hard link (target; in a tree: a further name of), c and b character and block
+device (MAJOR:MINOR), p FIFO. %XX in a path or argument is a byte.
 """
 
 import os
 import re
 import stat
 
-from .tarball import CHR, DIR, FIFO, LNK, REG, SYM, Tar
+from .tarball import BLK, CHR, DIR, FIFO, LNK, REG, SYM, Tar
 
-_TYPES = {"d": DIR, "f": REG, "s": SYM, "h": LNK, "c": CHR, "p": FIFO}
+_TYPES = {"d": DIR, "f": REG, "s": SYM, "h": LNK, "c": CHR, "b": BLK, "p": FIFO}
 
 
 def _unescape(text):
@@ -43,7 +43,7 @@ def layer(text):
                 argument = _unescape(word)
         if kind in "sh":
             kw["link"] = argument
-        if kind == "c":
+        if kind in "cb":
             kw["dev"] = tuple(map(int, argument.split(b":")))
         tar.entry(path, _TYPES[kind], argument if kind == "f" else b"", **kw)
     return tar
@@ -70,8 +70,8 @@ def read(root, attributes=False):
                 kind, argument = "f", _shown(file.read())
         elif stat.S_ISLNK(st.st_mode):
             kind, argument = "s", _shown(os.readlink(path))
-        elif stat.S_ISCHR(st.st_mode):
-            kind, argument = "c", f"{os.major(st.st_rdev)}:{os.minor(st.st_rdev)}"
+        elif stat.S_ISCHR(st.st_mode) or stat.S_ISBLK(st.st_mode):
+            kind, argument = "c" if stat.S_ISCHR(st.st_mode) else "b", f"{os.major(st.st_rdev)}:{os.minor(st.st_rdev)}"
         elif stat.S_ISFIFO(st.st_mode):
             kind = "p"
         first.setdefault((st.st_dev, st.st_ino), name)

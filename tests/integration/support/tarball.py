@@ -38,6 +38,13 @@ def header(name, typeflag, size=0, mode=0o644, uid=0, gid=0, mtime=0, link=b"", 
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
+def patched(block, offset, data):
+    """A header with other bytes at offset, and a right checksum."""
+    block = block[:offset] + data + block[offset + len(data):]
+    block = block[:148] + b" " * 8 + block[156:]
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
 class Tar:
     """Collects entries in order. Every method returns self, so calls chain.
 
@@ -76,10 +83,10 @@ class Tar:
         self._parts.append(_pad(data))
         return self
 
-    def pax_header(self, records, typeflag=b"x"):
+    def pax_header(self, records, typeflag=b"x", name=b"PaxHeaders/x"):
         """A pax extended header ('g' for a global one) of (key, value) pairs of bytes."""
         body = b"".join(_pax_record(k, v) for k, v in records)
-        self._parts.append(header(b"PaxHeaders/x", typeflag, len(body)) + _pad(body))
+        self._parts.append(header(name, typeflag, len(body)) + _pad(body))
         return self
 
     def dir(self, name, mode=0o755, **kw):

@@ -70,7 +70,7 @@ def diff(a, b, ignore=(), limit=40):
         for key in sorted(a[path].keys() | b[path].keys()):
             va, vb = a[path].get(key), b[path].get(key)
             if va != vb and not any(i == key if isinstance(i, str) else i(path, key, va, vb) for i in ignore):
-                lines.append(f"{shown}: {key}: {va!r} != {vb!r}")
+                lines.append(f"{shown}: {key}: {va!r:.600} != {vb!r:.600}")
     if len(lines) > limit:
         lines[limit:] = [f"... and {len(lines) - limit} more"]
     return lines
