@@ -80,7 +80,9 @@ ROWS = [
     row("W25 overlay attributes", ["d a x=trusted.overlay.opaque:y; d b x=user.overlay.opaque:y; d c x=user.k:v"],
         "d . m=755 u=0:0 t=0\nd a m=755 u=0:0 t=1000\nd b m=755 u=0:0 t=1000\nd c m=755 u=0:0 t=1000 x=user.k:v\n"
         "", attributes=True, umoci=False),
+    # W26 is void: it is about an output that consists of overlay directories, one for each layer, and there is none.
     row("W27 of one name of two", ["f x 1; h y x", "f .wh.x"], "f y 1\n"),
+    # W28 and W29 are the tables of test_layers_tables.py; these are a few more of their kind.
     row("W28 four layers", ["d d1; f d1/f1 a; f d1/f2 b; d d2; f d2/x x", "f d1/.wh.f1; d d3; f d3/y y",
         "f .wh.d2; f d1/f1 c", "f d3/.wh..wh..opq; f .wh.d1"],
         "d d3\n"),
