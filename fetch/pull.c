@@ -13,6 +13,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/discard.h"
 #include "store/ingest.h"
 
 #define JOBS_DEFAULT 6u
@@ -560,24 +561,36 @@ int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size, 
 	return r;
 }
 
-int varve_pull(struct varve_store *s, const struct varve_reference *refs, size_t n,
-	       const struct varve_pull_options *opt, struct varve_pull_result *results,
-	       struct varve_err *e)
+static int pull_all(struct varve_store *s, const struct varve_reference *refs, size_t n,
+		    const struct varve_pull_options *opt, struct varve_pull_result *results,
+		    struct varve_err *e)
 {
 	VARVE_CLEANUP(pull_done) struct pull p = {0};
-	bool official;
-	int r;
+	bool official = opt->source && !strcmp(opt->source, "official");
+	int r = pull_init(&p, s, opt, e);
 
-	memset(results, 0, n * sizeof(*results));
-	official = opt->source && !strcmp(opt->source, "official");
-	if (opt->source && !official && strcmp(opt->source, "registry") != 0)
-		return varve_fail(e, VARVE_E_USAGE,
-				  "'%s' is no source of images; there are: registry, official",
-				  TEXT_SAFE(opt->source));
-	r = pull_init(&p, s, opt, e);
 	if (r < 0)
 		return r;
 	if (opt->offline)
 		return run_offline(&p, refs, n, results, e);
 	return official ? official_pull(&p, refs, n, results, e) : run(&p, refs, n, results, e);
+}
+
+int varve_pull(struct varve_store *s, const struct varve_reference *refs, size_t n,
+	       const struct varve_pull_options *opt, struct varve_pull_result *results,
+	       struct varve_err *e)
+{
+	int r;
+
+	memset(results, 0, n * sizeof(*results));
+	if (opt->source && strcmp(opt->source, "official") != 0 &&
+	    strcmp(opt->source, "registry") != 0)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "'%s' is no source of images; there are: registry, official",
+				  TEXT_SAFE(opt->source));
+	r = pull_all(s, refs, n, opt, results, e);
+	/* Who interrupts it may want to go on from here. */
+	if (r < 0 && r != -VARVE_E_INTERRUPTED)
+		store_discard_published(s);
+	return r;
 }

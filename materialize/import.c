@@ -16,6 +16,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/discard.h"
 #include "tar.h"
 
 #define SNIFF_ENTRIES 32u
@@ -346,5 +347,7 @@ int varve_import(struct varve_store *s, const char *path, int fd,
 		r = import_fd(&im, fd, e);
 	lease_end(im.lease);
 	free(im.origin);
+	if (r < 0)
+		store_discard_published(s);
 	return r;
 }

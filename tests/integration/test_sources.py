@@ -44,13 +44,6 @@ class Sources(Case):
         folder = (varve or self.varve).store / "blobs/sha256"
         return sorted(os.listdir(folder)) if folder.exists() else []
 
-    def assertNothingLeft(self):
-        """A bad file leaves no blob, no partial and no image."""
-        self.assertEqual(self.blobs(), [])
-        partial = self.varve.store / "tmp/partial"
-        self.assertEqual(os.listdir(partial) if partial.exists() else [], [])
-        self.assertEqual(self.varve.json("list")["images"], [])
-
     # --- rootfs archives ---
 
     def test_every_compression(self):
@@ -325,7 +318,7 @@ class Sources(Case):
             change(layout, descriptor, manifest)
             varve = self.new_varve()
             self.assertIn(says, varve.run("import", layout.path, status=status).err)
-            self.assertEqual(varve.json("list")["images"], [])
+            self.assertNothingLeft(varve)
 
         def blob(layout, d):
             return layout.path / "blobs/sha256" / d["digest"][7:]
@@ -341,6 +334,7 @@ class Sources(Case):
         layout = self.layout()
         layout.image("bad:1", [layer], diff_ids=["sha256:" + "0" * 64])
         self.assertIn("config says", self.varve.run("import", layout.path, status=4).err)
+        self.assertNothingLeft()
 
     # --- docker-archives ---
 
@@ -408,12 +402,27 @@ class Sources(Case):
                                      (self.config([b"other"]), 4, "config says")):
             path = self.write("d.tar", self.archive([(["a:1"], [one], config)]))
             self.assertIn(says, self.varve.run("import", path, status=status).err)
-            self.assertEqual(self.varve.json("list")["images"], [])
+            self.assertNothingLeft()
         listing = json.dumps([{"Config": "../../etc/passwd", "RepoTags": ["a:1"], "Layers": []}]).encode()
         path = self.write("d.tar", self.archive([], extra=[("manifest.json", listing)]))
         self.varve.run("import", path, status=4)
         for text in (b"[]", b"{}", b"nonsense", b"[1]"):
             self.varve.run("import", self.write("d.tar", self.archive([], extra=[("manifest.json", text)])), status=4)
+        self.assertNothingLeft()
+
+    def test_bad_beside_good(self):
+        """What fails takes nothing from an image that is stored, and a layer of both stays."""
+        layout = self.layout()
+        layer = rootfs()
+        layout.image("good:1", [layer])
+        self.varve.run("import", layout.path)
+        before = self.blobs()
+        descriptor = layout.image("bad:1", [layer, Tar().file("more", "m")])
+        lost = json.loads(layout.read(descriptor))["layers"][1]
+        (layout.path / "blobs/sha256" / lost["digest"][7:]).unlink()
+        self.varve.run("import", layout.path, "--path", "bad:1", status=1)
+        self.assertEqual(self.blobs(), before)
+        self.assertCleanStore(self.varve, "--read-data")
 
     # --- nothing known ---
 

@@ -102,6 +102,13 @@ class Case(unittest.TestCase):
         if lines:
             self.fail("the trees differ (first: ours):\n" + "\n".join(lines))
 
+    def assertNothingLeft(self, varve=None):
+        """A command that failed left no blob, no partial and no image in an empty store."""
+        varve = varve or self.varve
+        left = [p.name for folder in ("blobs/sha256", "tmp", "tmp/partial", "trash", "leases") for p in (varve.store / folder).glob("*")]
+        self.assertEqual(left, ["partial"] if (varve.store / "tmp/partial").exists() else [])
+        self.assertEqual(varve.json("list")["images"], [])
+
     def assertCleanStore(self, varve=None, *options):
         """`check` finds nothing wrong and repairs nothing."""
         (varve or self.varve).run("check", *options)

@@ -3,6 +3,7 @@
 #include "store_fixture.h"
 
 #include "store/base/hash.h"
+#include "store/discard.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -63,6 +64,40 @@ static size_t images(struct fixture *f)
 	n = l.n;
 	varve_image_list_free(&l);
 	return n;
+}
+
+/* A failed command takes back what it published, but not what an image or somebody else needs. */
+static void a_failed_command_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct fixture_image one = fixture_image(f, "one:1", NULL, ab);
+	struct varve_digest alone, adopted, held, named;
+	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
+	struct varve_store *other;
+	struct lease *lease;
+
+	opt.path = f->path;
+	alone = fixture_blob(f, "nobody");
+	adopted = fixture_blob(f, "looked up");
+	held = fixture_blob(f, "held by another");
+	assert_int_equal(unlink(fixture_blob_path(f, &one.layers[0], (char[512]){0})), 0);
+	named = fixture_blob(f, "layer a");
+	assert_true(varve_digest_equal(&named, &one.layers[0]));
+
+	assert_ok(varve_store_open(&other, &f->ctx, &opt, &f->err), &f->err);
+	assert_int_equal(blob_stat(other, &adopted, NULL, &f->err), 1);
+	assert_ok(lease_begin(&lease, other, "test", &f->err), &f->err);
+	assert_ok(lease_add(lease, &held, &f->err), &f->err);
+	store_discard_published(f->store);
+	assert_false(has(f, &alone));
+	assert_false(has(f, &adopted));
+	assert_int_equal(blob_stat(f->store, &adopted, NULL, &f->err), 0);
+	assert_true(has(f, &held));
+	assert_true(has(f, &named));
+	assert_true(has(f, &one.manifest));
+	assert_int_equal(fixture_count(f, "trash"), 0);
+	lease_end(lease);
+	varve_store_close(other);
 }
 
 static void removes_what_nothing_needs(void **state)
@@ -344,6 +379,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(removes_what_nothing_needs),
+		TEST(a_failed_command_leaves_nothing),
 		TEST(pins_and_leases_hold),
 		TEST(a_lease_of_a_killed_process_holds_nothing),
 		TEST(orphans_have_a_day),
