@@ -462,6 +462,7 @@ static int is_stored(struct official *o, const char *reference, const char *orig
 		ret->n_layers = list.items[0].n_layers;
 		ret->bytes_reused = list.items[0].size;
 		ret->unchanged = true;
+		catalog_touch(o->p->store, &ret->manifest);
 	}
 	varve_image_list_free(&list);
 	return r;

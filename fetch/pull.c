@@ -105,6 +105,7 @@ static int stored_image(struct pull *p, const char *name, struct varve_pull_resu
 		ret->n_layers = list.items[0].n_layers;
 		ret->bytes_reused = list.items[0].size;
 		ret->unchanged = true;
+		catalog_touch(p->store, &ret->manifest);
 	}
 	varve_image_list_free(&list);
 	return r;

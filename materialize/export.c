@@ -234,7 +234,9 @@ static int hold_image(struct export *x, struct lease *lease, const struct varve_
 	for (i = 0; r == 0 && i < layers.n; i++)
 		r = lease_add(lease, &layers.items[i].digest, e);
 	varve_blob_list_free(&layers);
-	return r == 0 ? catalog_touch(x->s, &image->manifest, e) : r;
+	if (r == 0)
+		catalog_touch(x->s, &image->manifest);
+	return r;
 }
 
 int varve_export(struct varve_store *s, const struct varve_image *images, size_t n,

@@ -352,8 +352,6 @@ static void tidy(struct job *j)
 	struct varve_err err = VARVE_ERR_INIT;
 	char text[512];
 
-	if (catalog_touch(j->store, &j->plan->manifest, &err) < 0)
-		log_warn(j->roots.ctx, "install", "%s", varve_err_text(&err, text, sizeof(text)));
 	if (j->result.replaced && tree_prune(&j->roots, j->opt->label, keep, &err) < 0)
 		log_warn(j->roots.ctx, "install", "%s", varve_err_text(&err, text, sizeof(text)));
 }

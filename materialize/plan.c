@@ -11,6 +11,7 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 #include "store/blob.h"
+#include "store/catalog.h"
 #include "store/lease.h"
 #include "store/oci.h"
 #include "toc.h"
@@ -235,6 +236,7 @@ int varve_plan_new(struct varve_plan **ret, struct varve_store *s, const struct 
 		return varve_wrap(e, r, "image %s",
 				  image->name ? image->name : DIGEST_STR(&image->manifest));
 	}
+	catalog_touch(s, &p->manifest); /* whoever looks into an image uses it */
 	*ret = p;
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/base/log.h"
 #include "store/blob_record.h"
 #include "store/image_doc.h"
 #include "store/layout.h"
@@ -167,29 +168,40 @@ static int do_touch(struct index_txn *t, void *user, struct varve_err *e)
 	return put_used(t, c->manifest, TOUCH_STEP, e);
 }
 
+/* An image of a lower store has no record here; its use would stay behind for ever. */
 static int touch_due(struct index_txn *t, void *user, struct varve_err *e)
 {
 	const struct touch *c = user;
+	const void *key = record_digest_key(c->manifest);
+	size_t n = record_digest_len(c->manifest);
 	int64_t before;
 	struct span v;
-	int r = index_get(t, INDEX_USED, record_digest_key(c->manifest),
-			  record_digest_len(c->manifest), &v, e);
+	int r = index_get(t, INDEX_IMAGE, key, n, &v, e);
 
+	if (r <= 0)
+		return r;
+	r = index_get(t, INDEX_USED, key, n, &v, e);
 	if (r < 0)
 		return r;
 	return r == 0 || !used_record_get(v, &before) || before > store_now() ||
 	       store_now() - before >= TOUCH_STEP;
 }
 
-int catalog_touch(struct varve_store *s, const struct varve_digest *manifest, struct varve_err *e)
+void catalog_touch(struct varve_store *s, const struct varve_digest *manifest)
 {
 	struct touch c = {manifest};
+	struct varve_err why = VARVE_ERR_INIT;
+	char text[512];
 	int r;
 
 	if (s->read_only)
-		return 0;
-	r = index_view(s->index, touch_due, &c, e);
-	return r <= 0 ? r : index_update(s->index, do_touch, &c, e);
+		return;
+	r = index_view(s->index, touch_due, &c, &why);
+	if (r > 0)
+		r = index_update(s->index, do_touch, &c, &why);
+	if (r < 0)
+		log_warn(s->ctx, "store", "the use of an image is not counted: %s",
+			 varve_err_text(&why, text, sizeof(text)));
 }
 
 /* --- commit --- */

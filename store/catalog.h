@@ -52,8 +52,11 @@ int catalog_commit(struct varve_store *s, const struct catalog_commit *c, struct
 int catalog_get_tag(struct varve_store *s, const char *reference,
 		    const struct varve_platform *platform, struct catalog_tag *ret, void **priv,
 		    struct varve_err *e);
-/* Count a use now (written at most once per hour per image; nothing on a read-only store). */
-int catalog_touch(struct varve_store *s, const struct varve_digest *manifest, struct varve_err *e);
+/*
+ * Count a use now: written at most once per hour per image, and never on a read-only store. What
+ * was asked for is done all the same, so a failure is only warned of.
+ */
+void catalog_touch(struct varve_store *s, const struct varve_digest *manifest);
 
 /* Installs: the record of in->id is replaced or made. Durable on return. On a read-only store they
  * and state succeed and do nothing, so that one can install from it. */

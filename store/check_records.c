@@ -212,14 +212,51 @@ static void check_tree(struct check *c, const struct varve_install *in)
 			     "%s/%s is not the tree that was installed", in->roots, in->directory);
 }
 
+/* The image of a tree is kept (invariant I5): recorded here, or in a lower store. */
+static int check_tree_image(struct check *c, const struct varve_install *in, struct varve_err *e)
+{
+	uint32_t image = graph_find_image(&c->g, &in->manifest);
+	uint32_t blob = graph_find_blob(&c->g, &in->manifest);
+	struct image_again a = {c->store, &in->manifest};
+	size_t i;
+	int r = 0;
+
+	if (!varve_digest_is_set(&in->manifest) ||
+	    (image != GRAPH_NONE && c->g.images[image].complete))
+		return 0;
+	for (i = 0; i < c->store->n_lower; i++) {
+		if (images_recorded(c->store->lower[i], &in->manifest))
+			return 0;
+	}
+	if (image == GRAPH_NONE && blob != GRAPH_NONE && c->g.blobs[blob].present) {
+		if (check_repairs(c))
+			r = index_update(c->store->index, put_image_again, &a, e);
+		if (r < 0)
+			return r;
+		check_report(
+			c, images_recorded(c->store, &in->manifest) ? CHECK_REPAIRED : CHECK_ERROR,
+			"install", in->label, "its image %s had no record%s",
+			DIGEST_STR(&in->manifest),
+			check_repairs(c) ? "" : "; varve check --repair makes it again");
+		return 0;
+	}
+	check_report(c, CHECK_NOTE, "install", in->label,
+		     "its image %s is not in the store as a whole: it cannot be installed again "
+		     "without the network",
+		     DIGEST_STR(&in->manifest));
+	return 0;
+}
+
 int check_installs(struct check *c, struct varve_err *e)
 {
 	struct varve_install_list list = {0};
 	size_t i;
 	int r = varve_store_installs(c->store, NULL, &list, e);
 
-	for (i = 0; r == 0 && i < list.n; i++)
+	for (i = 0; r == 0 && i < list.n; i++) {
 		check_tree(c, &list.items[i]);
+		r = check_tree_image(c, &list.items[i], e);
+	}
 	varve_install_list_free(&list);
 	return r;
 }

@@ -175,6 +175,12 @@ static int mark_lease(void *user, const struct varve_digest *d)
 	return mark_digest(m->st, d, m->mark, m->e);
 }
 
+static int mark_named(void *user, const struct varve_digest *d, const char *name)
+{
+	(void)name;
+	return mark_lease(user, d);
+}
+
 static int mark_foreign(void *user, const struct varve_digest *d, const char *name)
 {
 	struct marker *m = user;
@@ -216,14 +222,17 @@ static int mark_installs(struct gc_state *st, struct varve_err *e)
 
 	for (i = 0; r == 0 && i < st->installs.n; i++) {
 		const struct varve_install *in = &st->installs.items[i];
-		uint32_t mark;
+		struct marker m = {st, 0, e};
 
 		st->install_gone[i] = tree_is_gone(in);
 		if (st->install_gone[i] || !varve_digest_is_set(&in->manifest))
 			continue;
-		r = add_root(st, "rootfs", in->label, &mark, e);
+		r = add_root(st, "rootfs", in->label, &m.mark, e);
 		if (r == 0)
-			r = mark_digest(st, &in->manifest, mark, e);
+			r = mark_digest(st, &in->manifest, m.mark, e);
+		/* The record may be lost, the tree stays: its documents say what it needs. */
+		if (r == 0 && graph_find_image(&st->g, &in->manifest) == GRAPH_NONE)
+			r = scan_document(st->store, &in->manifest, mark_named, &m);
 	}
 	return r;
 }

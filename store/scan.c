@@ -168,6 +168,14 @@ static int walk(struct foreign *f, const struct varve_digest *d, unsigned depth)
 	return r;
 }
 
+int scan_document(struct varve_store *s, const struct varve_digest *d,
+		  int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user)
+{
+	struct foreign f = {s, fn, user, NULL};
+
+	return walk(&f, d, 0);
+}
+
 int scan_foreign(struct varve_store *s,
 		 int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user,
 		 struct varve_err *e)

@@ -137,22 +137,57 @@ int tags_remove(struct index_txn *t, const char *reference, const struct varve_p
 	return r == 0 ? promote(t, span_str(reference), e) : r;
 }
 
+static int fail_pinned(const char *what, struct varve_err *e)
+{
+	return varve_fail(e, VARVE_E_CONFLICT, "%s is pinned; first: varve unpin %s",
+			  TEXT_SAFE(what), TEXT_SAFE(what));
+}
+
 struct untag {
+	const char *what;
 	const char *reference;
 	const struct varve_platform *platform;
 	struct varve_digest manifest; /* without a name: the image itself */
 };
 
-static int do_untag(struct index_txn *t, void *user, struct varve_err *e)
+/* An installed tree keeps its image (invariant I5). */
+static int refuse_installed(void *user, struct span key, struct span value, struct varve_err *e)
 {
 	const struct untag *u = user;
-	const struct varve_digest *d = &u->manifest;
-	int r;
+	struct varve_install in;
+	struct span s[4];
+	char label[512];
 
-	if (u->reference)
-		r = tags_remove(t, u->reference, u->platform, e);
-	else
-		r = index_del(t, INDEX_IMAGE, record_digest_key(d), record_digest_len(d), e);
+	(void)key;
+	if (!install_record_get(value, &in, s) || !varve_digest_equal(&in.manifest, &u->manifest))
+		return 0;
+	(void)snprintf(label, sizeof(label), "%.*s", (int)VARVE_MIN(s[1].n, (size_t)400), s[1].p);
+	return varve_fail(e, VARVE_E_CONFLICT,
+			  "%s is installed as %s in %.*s; first: varve remove --installed %s",
+			  TEXT_SAFE(u->what), TEXT_SAFE(label),
+			  (int)VARVE_MIN(s[0].n, (size_t)1000), s[0].p, TEXT_SAFE(label));
+}
+
+static int remove_image(struct index_txn *t, struct untag *u, struct varve_err *e)
+{
+	const void *key = record_digest_key(&u->manifest);
+	size_t n = record_digest_len(&u->manifest);
+	struct span v;
+	int r = index_get(t, INDEX_PIN, key, n, &v, e);
+
+	if (r > 0)
+		return fail_pinned(u->what, e);
+	if (r == 0)
+		r = index_each(t, INDEX_INSTALL, NULL, 0, refuse_installed, u, e);
+	return r == 0 ? index_del(t, INDEX_IMAGE, key, n, e) : r;
+}
+
+/* What was found before may have changed: others tag and pin at the same time. */
+static int do_untag(struct index_txn *t, void *user, struct varve_err *e)
+{
+	struct untag *u = user;
+	int r = u->reference ? tags_remove(t, u->reference, u->platform, e) : remove_image(t, u, e);
+
 	return r == 0 ? index_bump(t, e) : r;
 }
 
@@ -169,7 +204,7 @@ int varve_store_untag(struct varve_store *s, const char *what,
 		      const struct varve_platform *platform, struct varve_err *e)
 {
 	const struct graph_tag *tag;
-	struct untag u = {0};
+	struct untag u = {.what = what};
 	struct graph g = {0};
 	uint32_t image;
 	int r = store_need_write(s, e);
@@ -179,8 +214,7 @@ int varve_store_untag(struct varve_store *s, const char *what,
 	if (r == 0)
 		r = images_find(&g, what, platform, &image, &tag, e);
 	if (r == 0 && g.images[image].pinned && (!tag || last_name(&g, tag)))
-		r = varve_fail(e, VARVE_E_CONFLICT, "%s is pinned; first: varve unpin %s",
-			       TEXT_SAFE(what), TEXT_SAFE(what));
+		r = fail_pinned(what, e);
 	if (r == 0) {
 		u.reference = tag ? tag->reference : NULL;
 		u.platform = tag ? &tag->platform : NULL;

@@ -4,6 +4,8 @@
 
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/record.h"
+#include "store/store.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -502,6 +504,42 @@ static void cut_while_creating(void **state)
 	}
 }
 
+static int forget_image(struct index_txn *t, void *user, struct varve_err *e)
+{
+	return index_del(t, INDEX_IMAGE, record_digest_key(user), record_digest_len(user), e);
+}
+
+static void an_installed_tree_keeps_its_image(void **state)
+{
+	struct fixture *f = *state;
+	struct seen s = {.f = f};
+	struct fixture_image one = fixture_image(f, NULL, NULL, ab);
+	struct varve_install in = {.id = "0123456789abcdef",
+				   .roots = f->dir,
+				   .label = "one",
+				   .directory = "store",
+				   .manifest = one.manifest,
+				   .state = VARVE_INSTALL_READY};
+	struct stat st;
+
+	assert_int_equal(stat(f->path, &st), 0);
+	in.dev = st.st_dev;
+	in.ino = st.st_ino;
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	assert_int_equal(run(f, &s, false, false).errors, 0);
+	assert_string_equal(s.text, "");
+	assert_ok(index_update(f->store->index, forget_image, &one.manifest, &f->err), &f->err);
+	assert_int_equal(run(f, &s, false, false).errors, 1);
+	assert_non_null(strstr(s.text, "error install one: its image sha256:"));
+	assert_int_equal(run(f, &s, true, false).errors, 0);
+	assert_non_null(strstr(s.text, "repaired install one"));
+	assert_clean(f);
+	in.manifest.bytes[0] ^= 1; /* the store does not have that one at all */
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	assert_int_equal(run(f, &s, false, false).errors, 0);
+	assert_non_null(strstr(s.text, "note install one: its image sha256:"));
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
@@ -519,6 +557,7 @@ int main(void)
 		TEST(cut_between_record_and_index_json),
 		TEST(cut_while_downloading),
 		TEST(cut_while_creating),
+		TEST(an_installed_tree_keeps_its_image),
 	};
 
 	return cmocka_run_group_tests_name("check", tests, NULL, NULL);

@@ -4,6 +4,8 @@
 
 #include "store/base/hash.h"
 #include "store/discard.h"
+#include "store/record.h"
+#include "store/store.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -258,6 +260,51 @@ static void installs_hold_their_image(void **state)
 	assert_int_equal(run(f, &opt).removed_blobs, 0);
 }
 
+static struct varve_install tree_of(struct fixture *f, const struct varve_digest *manifest)
+{
+	struct varve_install in = {.id = "0123456789abcdef",
+				   .roots = f->dir,
+				   .label = "one_1",
+				   .directory = "rootfs_one_1",
+				   .manifest = *manifest,
+				   .state = VARVE_INSTALL_READY};
+	char tree[200];
+	struct stat st;
+
+	snprintf(tree, sizeof(tree), "%s/rootfs_one_1", f->dir);
+	assert_int_equal(mkdir(tree, 0755), 0);
+	assert_int_equal(stat(tree, &st), 0);
+	in.dev = st.st_dev;
+	in.ino = st.st_ino;
+	return in;
+}
+
+static int forget_image(struct index_txn *t, void *user, struct varve_err *e)
+{
+	return index_del(t, INDEX_IMAGE, record_digest_key(user), record_digest_len(user), e);
+}
+
+static void an_installed_image_cannot_be_removed(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct fixture_image one = fixture_image(f, NULL, NULL, ab);
+	struct varve_install in = tree_of(f, &one.manifest);
+	char text[500];
+
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	assert_int_equal(varve_store_untag(f->store, DIGEST_STR(&one.manifest), NULL, &f->err),
+			 -VARVE_E_CONFLICT);
+	varve_err_text(&f->err, text, sizeof(text));
+	assert_non_null(strstr(text, "varve remove --installed one_1"));
+	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	assert_int_equal(images(f), 1);
+	/* Even without its record the tree keeps the layers. */
+	assert_ok(index_update(f->store->index, forget_image, &one.manifest, &f->err), &f->err);
+	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	assert_true(has(f, &one.layers[0]) && has(f, &one.config));
+}
+
 static void entries_of_other_tools_hold(void **state)
 {
 	struct fixture *f = *state;
@@ -384,6 +431,7 @@ int main(void)
 		TEST(a_lease_of_a_killed_process_holds_nothing),
 		TEST(orphans_have_a_day),
 		TEST(installs_hold_their_image),
+		TEST(an_installed_image_cannot_be_removed),
 		TEST(entries_of_other_tools_hold),
 		TEST(budget_drops_the_least_recently_used),
 		TEST(partials),
