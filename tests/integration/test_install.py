@@ -158,7 +158,7 @@ class Mistakes(Case):
         names = sorted(p.name for p in self.varve.roots.iterdir() if not p.name.endswith(".varve.json"))
         self.assertEqual(names, ["rootfs_a"])
 
-    def test_what_touches_the_tree_executes_nothing(self):
+    def test_d03_what_touches_the_tree_executes_nothing(self):
         """CVE-2019-14271 class: no program of the image is run, no name service asked once its tree exists."""
         need_root()
         trace = self.path("trace")

@@ -113,7 +113,7 @@ class Users(Case):
         self.install(ref, "--force", "--user", "nobody-knows", "--user-from", source, status=3)
         self.assertEqual(self.entry("rootfs_taken_1", "passwd", "me")[2], "1001")  # the old tree stays
 
-    def test_hostile_image(self):
+    def test_d10_d11_hostile_image(self):
         """/etc, /etc/passwd, /root, /proc and /dev of the image lead to the host: nothing there is touched (D10, D11)."""
         host = self.path("host")
         host.mkdir()

@@ -12,8 +12,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -375,9 +377,9 @@ static void two_at_once(void **state VARVE_UNUSED)
 /*
  * A process that swaps the directories of the staging tree for links to a victim directory while
  * the install writes (CVE-2018-15664 class): whatever comes of the install, nothing is written
- * there.
+ * there. hits counts what was swapped: without any, the test would prove nothing.
  */
-static void swapper(const char *victim)
+static void swapper(const char *victim, atomic_int *hits)
 {
 	int fd = inotify_init1(IN_CLOEXEC);
 	char event[4096];
@@ -395,8 +397,8 @@ static void swapper(const char *victim)
 			for (int i = 0; i < 40; i++) {
 				(void)snprintf(a, sizeof(a), "%s/%s/d%d", roots, de->d_name, i);
 				(void)snprintf(b, sizeof(b), "%s/%s/away%d", roots, de->d_name, i);
-				if (!rename(a, b))
-					(void)!symlink(victim, a);
+				if (!rename(a, b) && !symlink(victim, a))
+					atomic_fetch_add(hits, 1);
 			}
 		}
 		if (d)
@@ -409,18 +411,21 @@ static void swapper(const char *victim)
 static void swapped_directories(void **state VARVE_UNUSED)
 {
 	static char names[40][8], files[40][50][8];
+	atomic_int *hits = mmap(NULL, sizeof(*hits), PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	char victim[64];
 	struct stat before, after;
 	pid_t pid;
 
+	assert_ptr_not_equal(hits, MAP_FAILED);
 	mktree_dir(&top, "victim", 0755);
 	mktree_dir(&top, "roots", 0700);
 	(void)snprintf(victim, sizeof(victim), "%s/victim", top.dir);
 	assert_int_equal(stat(victim, &before), 0);
 	pid = fork();
 	if (pid == 0)
-		swapper(victim);
-	for (int round = 0; round < 20; round++) {
+		swapper(victim, hits);
+	for (int round = 0; round < 20 || (!atomic_load(hits) && round < 500); round++) {
 		struct varve_install_options o = options("x_1");
 		struct varve_install_result ret;
 		struct mk *m = image("x");
@@ -441,6 +446,8 @@ static void swapped_directories(void **state VARVE_UNUSED)
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+	assert_true(atomic_load(hits) > 0);
+	assert_int_equal(munmap(hits, sizeof(*hits)), 0);
 	assert_int_equal(stat(victim, &after), 0);
 	assert_int_equal(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
 	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
