@@ -316,6 +316,14 @@ int check_mirror(struct check *c, struct varve_err *e)
 	int r;
 	const char *fault = mirror_fault(c, buf, sizeof(buf), e, &r);
 
+	if (r == 0 && fault && !c->store->read_only && mirror_is_behind(c->store)) {
+		/* A writer is between its record and the file, or was cut there since we opened the
+		 * store: what opening does about that is due again. */
+		mirror_catch_up(c->store);
+		fault = mirror_fault(c, buf, sizeof(buf), e, &r);
+		if (fault && mirror_is_behind(c->store))
+			return r; /* the next writer already */
+	}
 	if (r < 0 || !fault)
 		return r;
 	if (!check_repairs(c)) {

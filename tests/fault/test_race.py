@@ -48,7 +48,7 @@ class Race(FaultCase):
         with self.guard:
             self.running.append(process)
         try:
-            _, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=120)
         except Exception:
             process.kill()
             process.communicate()
@@ -60,6 +60,8 @@ class Race(FaultCase):
         key = args[0] if not args[0].startswith("-") else args[1]
         self.counts[key] = self.counts.get(key, 0) + 1
         text = err.decode("utf-8", "replace")
+        if args[0] == "check":
+            text += (out or b"").decode("utf-8", "replace") # what it found
         if process.returncode == -9:
             self.counts["killed"] = self.counts.get("killed", 0) + 1
         elif process.returncode < 0 or process.returncode in (4, 99):

@@ -4,6 +4,7 @@
 
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/index.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *const ab[] = {"layer a", "layer b", NULL};
@@ -458,6 +460,38 @@ static void cut_between_record_and_index_json(void **state)
 	assert_clean(f);
 }
 
+static int bump(struct index_txn *t, void *user, struct varve_err *e)
+{
+	(void)user;
+	return index_bump(t, e);
+}
+
+/* A check that is under way while a writer dies between its record and index.json. */
+static void cut_beside_a_check(void **state)
+{
+	struct fixture *f = *state;
+	char *before = strdup(fixture_file(f, "index.json"));
+	pid_t writer = fork();
+	int status;
+
+	if (writer == 0) {
+		f->store = NULL; /* the parent's */
+		assert_ok(fixture_open(f, false, false), &f->err);
+		fixture_image(f, "one:1", NULL, ab);
+		fixture_write(f, "index.json", before);
+		/* The records are a change ahead of what the seal says of the file. */
+		assert_ok(index_update(f->store->index, bump, NULL, &f->err), &f->err);
+		_exit(0);
+	}
+	assert_true(writer > 0);
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	assert_int_equal(status, 0);
+	assert_string_equal(fixture_file(f, "index.json"), before);
+	free(before);
+	assert_clean(f);
+	assert_non_null(strstr(fixture_file(f, "index.json"), "one:1"));
+}
+
 static void cut_while_downloading(void **state)
 {
 	struct fixture *f = *state;
@@ -555,6 +589,7 @@ int main(void)
 		TEST(rebuild_takes_over_names_of_other_tools),
 		TEST(cut_between_publish_and_record),
 		TEST(cut_between_record_and_index_json),
+		TEST(cut_beside_a_check),
 		TEST(cut_while_downloading),
 		TEST(cut_while_creating),
 		TEST(an_installed_tree_keeps_its_image),
