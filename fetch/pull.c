@@ -556,8 +556,15 @@ int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size, 
 	if (r == -VARVE_E_NOTFOUND && size <= OCI_DOC_MAX) {
 		struct varve_err second = VARVE_ERR_INIT;
 
-		if (pull_document(&p, n.repo, d, size, &second) == 0)
+		int doc = pull_document(&p, n.repo, d, size, &second);
+
+		if (doc == 0)
 			return 0;
+		if (doc != -VARVE_E_NOTFOUND) {
+			if (e)
+				*e = second;
+			return doc;
+		}
 	}
 	return r;
 }

@@ -39,6 +39,11 @@ void check_report(struct check *c, enum check_level level, const char *what, con
 		c->opt->finding(c->opt->user, &f);
 }
 
+bool check_must_end(int code)
+{
+	return store_disk_full(code) || code == VARVE_E_INTERRUPTED;
+}
+
 static int check_layout(struct check *c, struct varve_err *e)
 {
 	struct buf b;

@@ -22,6 +22,8 @@ struct check {
 enum check_level { CHECK_NOTE, CHECK_ERROR, CHECK_REPAIRED };
 void check_report(struct check *c, enum check_level level, const char *what, const char *name,
 		  const char *fmt, ...) VARVE_PRINTF(5, 6);
+/* Not a finding but the end of the run: no room to work in, or told to stop. code: positive. */
+bool check_must_end(int code);
 /* True if this run may change the store. */
 bool check_repairs(const struct check *c);
 

@@ -18,40 +18,45 @@
 /* --- healing --- */
 
 /* What was fetched is a file with the right name: it still needs its record. */
-static bool record_fetched(struct check *c, const struct varve_digest *d)
+static int record_fetched(struct check *c, const struct varve_digest *d, struct varve_err *e)
 {
 	struct blob_seen seen;
 
 	if (blob_recorded(c->store, d, &seen) == 1 && seen.present)
-		return true;
-	return blob_adopt(c->store, d, NULL) == 1;
+		return 1;
+	return blob_adopt(c->store, d, e);
 }
 
-static bool refetch(struct check *c, const struct varve_digest *d, uint64_t size, char *why,
-		    size_t why_size)
+/* 1: healed; 0: not, and why; < 0: a failure of this machine, after which repair does not go on. */
+static int refetch(struct check *c, const struct varve_digest *d, uint64_t size, char *why,
+		   size_t why_size, struct varve_err *e)
 {
 	VARVE_CLEANUP(lease_cleanup) struct lease *lease = NULL;
 	struct varve_err err = VARVE_ERR_INIT;
 	char *origins[RECORD_MAX_ORIGINS + 1];
-	bool healed = false;
 	size_t i;
+	int r;
 
 	(void)snprintf(why, why_size, "nobody remembers where it came from");
 	if (!c->opt->refetch || blob_origins(c->store, d, origins, NULL) < 0) {
 		(void)snprintf(why, why_size, "nothing to fetch it with");
-		return false;
+		return 0;
 	}
-	if (lease_begin(&lease, c->store, "repair", NULL) < 0 || lease_add(lease, d, NULL) < 0)
-		healed = false;
+	r = lease_begin(&lease, c->store, "repair", e);
+	if (r == 0)
+		r = lease_add(lease, d, e);
 	for (i = 0; origins[i]; i++) {
-		if (!healed &&
-		    c->opt->refetch(c->opt->refetch_user, d, size, origins[i], &err) == 0)
-			healed = record_fetched(c, d);
-		else if (!healed)
+		if (r == 0 && c->opt->refetch(c->opt->refetch_user, d, size, origins[i], &err) == 0)
+			r = record_fetched(c, d, e);
+		else if (r == 0 && (check_must_end(err.code) || err.code == EIO)) {
+			if (e)
+				*e = err;
+			r = -err.code;
+		} else if (r == 0)
 			(void)varve_err_text(&err, why, why_size);
 		free(origins[i]);
 	}
-	return healed;
+	return r;
 }
 
 static const char *image_name(const struct graph *g, uint32_t image)
@@ -107,7 +112,12 @@ int check_heal(struct check *c, const struct varve_digest *d, uint64_t size, uin
 	r = blob_quarantine(c->store, d, ino, e);
 	if (r < 0)
 		return r;
-	if (blob_stat(c->store, d, NULL, NULL) == 1 || refetch(c, d, size, failed, sizeof(failed)))
+	r = blob_stat(c->store, d, NULL, NULL);
+	if (r != 1)
+		r = refetch(c, d, size, failed, sizeof(failed), e);
+	if (r < 0)
+		return varve_wrap(e, r, "fetch the damaged blob %s again", DIGEST_STR(d));
+	if (r == 1)
 		check_report(c, CHECK_REPAIRED, "blob", DIGEST_STR(d), "%s; it was fetched again",
 			     why);
 	else

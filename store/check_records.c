@@ -72,7 +72,7 @@ static int check_layer(struct check *c, uint32_t blob, const struct varve_digest
 
 	if (!l->done) {
 		r = c->opt->layers->read(c->store, d, &facts, &why);
-		if (r == -VARVE_E_INTERRUPTED) {
+		if (check_must_end(-r)) {
 			if (e)
 				*e = why;
 			return r;

@@ -51,7 +51,7 @@ class FaultCase(Case):
             print(f"{cls.__name__} {name}: {count}", file=sys.stderr)
 
     def fault(self, varve, args, at, action, sticky=False, timeout=120):
-        """Run varve under faultrun. Returns (Result-like status, stderr, calls, hit)."""
+        """Run varve under faultrun. Returns (status, what it said of errors, calls, hit)."""
         count = varve.home / "count"
         command = [faultrun(), "--at", str(at), "--do", action, "--count", count]
         if sticky:
@@ -59,7 +59,9 @@ class FaultCase(Case):
         done = subprocess.run([os.fspath(c) for c in [*command, binary(), *args]], env=varve.env(), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
         calls, hit = count.read_text().split()
-        return done.returncode, done.stderr.decode("utf-8", "replace"), int(calls), hit == "1"
+        # What check finds is its result, and on stdout.
+        said = done.stderr + (done.stdout if args[0] == "check" else b"")
+        return done.returncode, said.decode("utf-8", "replace"), int(calls), hit == "1"
 
     def points(self, calls):
         """Which of 1..calls to try."""
