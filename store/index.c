@@ -71,8 +71,9 @@ int index_fail_mdb(const struct index *ix, int rc, const char *doing, struct var
 				  "%s the database of the store %s: no space left on its disk; "
 				  "make room, for example with: varve gc",
 				  doing, ix->path);
-	return varve_fail(e, rc > 0 ? rc : EIO, "%s the database of the store %s: %s", doing,
-			  ix->path, mdb_strerror(rc));
+	return varve_fail(e, rc > 0 ? rc : EIO, "%s the database of the store %s: %s%s", doing,
+			  ix->path, mdb_strerror(rc),
+			  rc == ENOMEM ? " (it needs 1 GiB of address space: see ulimit -v)" : "");
 }
 
 /* --- environment --- */
@@ -154,8 +155,8 @@ static int reseal(struct index *ix, struct varve_err *e)
 
 static int env_open(struct index *ix, struct varve_err *e)
 {
-	bool sealed = true;
 	char file[4200];
+	bool sealed;
 	struct stat st;
 	int rc;
 
@@ -163,13 +164,13 @@ static int env_open(struct index *ix, struct varve_err *e)
 		return index_fail_corrupt(ix, e, "db/" INDEX_DATA " is missing");
 	if (st.st_size < 2 * PAGE_MIN)
 		return index_fail_corrupt(ix, e, "db/" INDEX_DATA " is too short");
-	if (!index_seal_fits(ix, &st)) {
+	sealed = index_seal_fits(ix, &st);
+	if (!sealed)
 		log_debug(ix->ctx, "index", "database changed since it was sealed: verifying it");
-		rc = index_verify(ix, INDEX_DATA, e);
-		if (rc < 0)
-			return rc;
-		sealed = false;
-	}
+	/* A disk may rot without a trace in size and time: the pages are looked at each time. */
+	rc = sealed ? index_check_pages(ix, INDEX_DATA, e) : index_verify(ix, INDEX_DATA, e);
+	if (rc < 0)
+		return rc;
 	rc = index_new_env(&ix->env, index_file(ix->path, INDEX_DATA, file, sizeof(file)),
 			   ix->read_only ? MDB_RDONLY : 0, index_map_for((uint64_t)st.st_size));
 	if (rc)

@@ -54,6 +54,10 @@ void index_seal_data(const struct index *ix, uint64_t generation);
 /* Before another file takes its place. */
 void index_seal_break(const struct index *ix);
 
-/* index_verify.c: walk db/<name> in a child process. 0 whole, -VARVE_E_CORRUPT with the reason.
- * Under flock. */
+/*
+ * index_verify.c, under flock: 0 whole, -VARVE_E_CORRUPT with the reason, or what kept us from
+ * knowing. Pages: what LMDB needs so as not to crash. Verify: every value as well, in a child
+ * process.
+ */
+int index_check_pages(const struct index *ix, const char *name, struct varve_err *e);
 int index_verify(struct index *ix, const char *name, struct varve_err *e);

@@ -4,9 +4,10 @@
 import json
 import os
 import random
+import subprocess
 
 from faults import FaultCase, small_layers
-from support import Tar, tree
+from support import Tar, binary, tree
 
 
 class CorruptCase(FaultCase):
@@ -182,6 +183,53 @@ class CorruptIndex(CorruptCase):
         for attempt in range(15):
             with self.subTest(seed=seed, attempt=attempt):
                 self.survive(noise)
+
+    def test_rot_that_leaves_size_and_time(self):
+        """A disk that rots changes no time stamp. No command may end by a signal or hang, whatever a page holds."""
+        seed = random.randrange(1 << 30)
+        dice = random.Random(seed)
+        path = self.data()
+        good = path.read_bytes()
+        times = path.stat()
+        commands = (["list"], ["df"], ["gc", "--dry-run"], ["tag", self.one, "rot:1"])
+
+        def put(data):
+            with path.open("r+b") as file:
+                file.write(data)
+                file.truncate(len(good))
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+        found = 0
+        for attempt in range(300):
+            data = bytearray(good)
+            page = dice.randrange(len(data) // 4096) * 4096
+            # The head and the offsets of a page are what LMDB trusts; noise in the rest as well.
+            width = dice.choice((16, 64, 4096))
+            for _ in range(dice.choice((1, 2, 8, 256))):
+                data[page + dice.randrange(width)] = dice.choice((0, 0xff, dice.randrange(256)))
+            put(data)
+            result = self.varve.run(*commands[attempt % len(commands)], status=None)
+            self.assertIn(result.status, (0, 3, 4), f"seed {seed}, attempt {attempt}: {result}")
+            if result.status == 4:
+                found += 1
+                self.assertIn("check --rebuild", result.err, f"seed {seed}, attempt {attempt}")
+        self.assertGreater(found, 50, "the damage is met at all")
+        data = bytearray(good)
+        data[8192:] = b"\xa5" * (len(data) - 8192)
+        put(data)
+        self.assertEqual(self.varve.run("list", status=4).status, 4)
+        self.varve.run("check", "--rebuild")
+        self.assertWhole()
+
+    def test_no_memory_is_no_damage(self):
+        """What keeps us from reading the database is told as what it is: a rebuild would not help."""
+        os.utime(self.data())  # so that it is verified
+        limited = ["sh", "-c", 'ulimit -v 400000 && exec "$@"', "sh", binary(), "list"]
+        done = subprocess.run(limited, env=self.varve.env(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("ulimit -v", done.stderr)
+        self.assertNotIn("damaged", done.stderr)
+        self.varve.run("list")
 
     def test_index_json_damaged(self):
         path = self.varve.store / "index.json"
