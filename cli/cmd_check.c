@@ -19,6 +19,8 @@ static const struct opt_row check_rows[] = {
 	{"rebuild", 0, NULL, "make the index again from the blobs", OPT_FLAG, AT(rebuild)},
 	{"installed", 'i', "LABEL", "compare an installed tree with its image instead", OPT_TEXT,
 	 AT(installed)},
+	{"userns", 0, NULL, "with --installed: the tree was installed with --userns", OPT_FLAG,
+	 AT(diffing.userns)},
 };
 #undef AT
 

@@ -60,12 +60,12 @@ static int plan_of(struct cli *c, const struct varve_tree *tree, bool keep_dirli
 
 static int on_item(void *user, const struct varve_diff_item *item)
 {
-	static const char *const kinds[] = {"added", "changed", "removed"};
+	static const char *const kinds[] = {"added", "changed", "removed", "unreadable"};
 	struct cli *c = user;
 	const char *separator = "  (";
 
 	if (!c->g.json) {
-		out_printf("%c ", "+~-"[item->kind]);
+		out_printf("%c ", "+~-?"[item->kind]);
 		out_safe(item->path);
 		for (size_t i = 0; i < ARRAY_SIZE(change_names); i++)
 			if (item->changes & change_names[i].bit) {
@@ -99,13 +99,15 @@ static int compare(struct cli *c, const char *label, const struct diffing *o,
 	int r = find_tree(c, label, &trees, &tree, e);
 
 	if (r == 0)
-		r = plan_of(c, tree, o->keep_dirlinks, &plan, e);
+		r = plan_of(c, tree, o->keep_dirlinks || tree->made & VARVE_MADE_KEEP_DIRLINKS,
+			    &plan, e);
 	if (r == 0) {
 		(void)snprintf(path, sizeof(path), "%s/%s", c->roots_path, tree->directory);
 		to.read_data = o->read_data;
 		to.installed_at = tree->installed_at;
-		/* A tree that root made belongs to root. */
-		to.unprivileged = stat(path, &st) == 0 && st.st_uid != 0;
+		to.made = tree->made;
+		/* Of one whose record is old: a tree that root made mostly belongs to root. */
+		to.unprivileged = !tree->made && stat(path, &st) == 0 && st.st_uid != 0;
 		to.item = on_item;
 		to.user = c;
 		r = varve_diff(plan, path, &to, res, e);
@@ -120,8 +122,10 @@ int diffing_run(struct cli *c, const char *what, const char *schema, const struc
 {
 	const char *roots;
 	char label[512];
-	int r = cli_store(c, CLI_READ, e);
+	int r = o->userns ? cli_userns(c, e) : 0;
 
+	if (r == 0)
+		r = cli_store(c, CLI_READ, e);
 	if (r == 0)
 		r = cli_roots_path(c, &roots, e);
 	if (r == 0)
@@ -141,11 +145,16 @@ int diffing_run(struct cli *c, const char *what, const char *schema, const struc
 		varve_json_u64(c->json, "added", res->added);
 		varve_json_u64(c->json, "changed", res->changed);
 		varve_json_u64(c->json, "removed", res->removed);
+		varve_json_u64(c->json, "unreadable", res->unreadable);
 		varve_json_u64(c->json, "files_read", res->files_read);
 		return cli_json_end(c, e);
 	}
 	message_note(c, "%s compared: %" PRIu64 " added, %" PRIu64 " changed, %" PRIu64 " removed",
 		     COUNT(res->entries, "entry"), res->added, res->changed, res->removed);
+	if (res->unreadable)
+		message_warn(c, "%s could not be read and %s not compared: no permission",
+			     COUNT(res->unreadable, "entry"),
+			     res->unreadable == 1 ? "was" : "were");
 	return 0;
 }
 

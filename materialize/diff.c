@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -22,12 +20,9 @@
 #include "store/blob.h"
 
 #define PATH_CEILING ((size_t)1 << 20)
-#define XATTRS_MAX                                                                                 \
-	(64u << 10) /* of one file: the kernel's own limit for names, and for a value              \
-		     */
 
-static int tell(struct diff *d, enum varve_diff_kind kind, const char *path, unsigned changes,
-		uint32_t mode)
+int diff_tell(struct diff *d, enum varve_diff_kind kind, const char *path, unsigned changes,
+	      uint32_t mode)
 {
 	const struct varve_diff_item item = {kind, path, changes, mode};
 
@@ -35,6 +30,8 @@ static int tell(struct diff *d, enum varve_diff_kind kind, const char *path, uns
 		d->ret->added++;
 	else if (kind == VARVE_DIFF_REMOVED)
 		d->ret->removed++;
+	else if (kind == VARVE_DIFF_UNREADABLE)
+		d->ret->unreadable++;
 	else
 		d->ret->changed++;
 	return d->opt->item ? d->opt->item(d->opt->user, &item) : 0;
@@ -45,38 +42,6 @@ static const struct plan_inode *inode_of(const struct diff *d, uint32_t name)
 	return &d->p->inodes[d->p->names[name].inode];
 }
 
-/* --- attributes --- */
-
-/* Attributes that an ordinary user cannot set, and those that installs leave out for everybody. */
-static bool is_compared(const struct diff *d, const char *name)
-{
-	if (strncmp(name, "security.selinux", 16) == 0 || strncmp(name, "system.nfs4_acl", 15) == 0)
-		return false;
-	return !d->unprivileged || strncmp(name, "user.", 5) == 0;
-}
-
-static bool xattrs_differ(const struct diff *d, const struct plan_inode *i, const char *proc)
-{
-	char names[XATTRS_MAX], value[XATTRS_MAX];
-	uint32_t expected = 0, found = 0;
-	ssize_t n = llistxattr(proc, names, sizeof(names));
-
-	for (uint32_t k = 0; k < i->n_xattrs; k++) {
-		const struct varve_xattr *x = &i->xattrs[k];
-		ssize_t len;
-
-		if (!is_compared(d, x->name))
-			continue;
-		expected++;
-		len = lgetxattr(proc, x->name, value, sizeof(value));
-		if (len < 0 || (size_t)len != x->size || memcmp(value, x->value, x->size) != 0)
-			return true;
-	}
-	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
-		found += is_compared(d, names + at);
-	return found != expected;
-}
-
 static bool target_differs(const char *target, int dir, const char *name)
 {
 	char text[4097];
@@ -85,56 +50,9 @@ static bool target_differs(const char *target, int dir, const char *name)
 	return n < 0 || (size_t)n != strlen(target) || memcmp(text, target, (size_t)n) != 0;
 }
 
-static unsigned compare_stat(const struct diff *d, const struct plan_inode *i,
-			     const struct stat *st)
+static bool is_device(const struct plan_inode *i)
 {
-	unsigned c = 0;
-
-	if ((i->mode & S_IFMT) != (st->st_mode & S_IFMT))
-		return VARVE_DIFF_TYPE;
-	if (!S_ISLNK(i->mode) && (i->mode & 07777) != (st->st_mode & 07777))
-		c |= VARVE_DIFF_MODE;
-	if (!d->unprivileged && (i->uid != st->st_uid || i->gid != st->st_gid))
-		c |= VARVE_DIFF_OWNER;
-	if (S_ISREG(i->mode) && i->size != (uint64_t)st->st_size)
-		c |= VARVE_DIFF_SIZE;
-	if (i->mtime != st->st_mtim.tv_sec || i->mtime_ns != (uint32_t)st->st_mtim.tv_nsec)
-		c |= VARVE_DIFF_MTIME;
-	if ((S_ISCHR(i->mode) || S_ISBLK(i->mode)) &&
-	    makedev(i->rdev_major, i->rdev_minor) != st->st_rdev)
-		c |= VARVE_DIFF_DEVICE;
-	return c;
-}
-
-/* All names of an inode in the plan are one file on disk, and no other name is. */
-static unsigned compare_links(struct diff *d, uint32_t name, const struct stat *st)
-{
-	const struct plan_inode *i = inode_of(d, name);
-	struct diff_inode *seen = &d->inodes[d->p->names[name].inode];
-
-	if (S_ISDIR(i->mode))
-		return 0;
-	if (st->st_nlink != i->n_names)
-		return VARVE_DIFF_LINKS;
-	if (!seen->seen)
-		*seen = (struct diff_inode){.ino = st->st_ino, .seen = true};
-	return seen->ino == st->st_ino ? 0 : VARVE_DIFF_LINKS;
-}
-
-/*
- * Could the content have changed although size and mtime have not? Whoever sets the mtime back
- * cannot set the ctime. The installation itself was the last to change it, in the second it ended
- * in or before.
- */
-static bool is_suspect(const struct diff *d, const struct stat *st)
-{
-	return d->opt->read_data ||
-	       (d->opt->installed_at && st->st_ctim.tv_sec >= d->opt->installed_at);
-}
-
-static bool is_missing_on_purpose(const struct diff *d, const struct plan_inode *i)
-{
-	return d->unprivileged && (S_ISCHR(i->mode) || S_ISBLK(i->mode));
+	return S_ISCHR(i->mode) || S_ISBLK(i->mode);
 }
 
 /* The path of an open directory's child for calls that know no directory fds. */
@@ -147,26 +65,26 @@ static int compare_entry(struct diff *d, int dir, const char *name, uint32_t ind
 			 const struct stat *st)
 {
 	const struct plan_inode *i = inode_of(d, index);
-	unsigned c = compare_stat(d, i, st);
+	unsigned c = diff_stat(d, i, st);
 	char proc[64 + 256];
 
 	d->ret->entries++;
 	if (!(c & VARVE_DIFF_TYPE)) {
-		c |= compare_links(d, index, st);
+		c |= diff_links(d, index, st);
 		proc_path(proc, sizeof(proc), dir, name);
-		if (xattrs_differ(d, i, proc))
+		if (diff_xattrs(d, i, proc))
 			c |= VARVE_DIFF_XATTRS;
 		if (S_ISLNK(i->mode) && target_differs(i->target, dir, name))
 			c |= VARVE_DIFF_TARGET;
 		/* Content is told later, together with what was found here. */
 		if (S_ISREG(i->mode) && !(c & VARVE_DIFF_SIZE) && i->size > 0 &&
-		    (c & VARVE_DIFF_MTIME || is_suspect(d, st))) {
+		    (c & VARVE_DIFF_MTIME || diff_is_suspect(d, st))) {
 			d->inodes[d->p->names[index].inode].suspect = true;
 			d->changes[index] = c | DIFF_SUSPECT;
 			return 0;
 		}
 	}
-	return c ? tell(d, VARVE_DIFF_CHANGED, d->path.p, c, st->st_mode) : 0;
+	return c ? diff_tell(d, VARVE_DIFF_CHANGED, d->path.p, c, st->st_mode) : 0;
 }
 
 /* --- trees that are only on one side --- */
@@ -179,11 +97,11 @@ static int tell_removed(struct diff *d, uint32_t name)
 	for (uint32_t k = name; r == 0 && k < p->n_names; k++) {
 		if (k > name && p->names[k].parent < name)
 			break;
-		if (is_missing_on_purpose(d, inode_of(d, k)))
+		if (d->no_devices && is_device(inode_of(d, k)))
 			continue;
 		if (plan_path(p, k, &d->path) < 0)
 			return varve_fail_oom(d->e);
-		r = tell(d, VARVE_DIFF_REMOVED, d->path.p, 0, inode_of(d, k)->mode);
+		r = diff_tell(d, VARVE_DIFF_REMOVED, d->path.p, 0, inode_of(d, k)->mode);
 	}
 	return r;
 }
@@ -277,11 +195,13 @@ static int on_child(struct diff *d, int fd, const char *dir, const char *name, u
 	int r;
 
 	set_path(d, dir, name);
+	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == EACCES)
+		return diff_tell(d, VARVE_DIFF_UNREADABLE, d->path.p, 0, 0);
 	if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : varve_fail_errno(d->e, "%s", TEXT_SAFE(d->path.p));
 	same_device = st.st_dev == d->dev;
 	if (index == PLAN_NONE)
-		r = tell(d, VARVE_DIFF_ADDED, d->path.p, 0, st.st_mode);
+		r = diff_tell(d, VARVE_DIFF_ADDED, d->path.p, 0, st.st_mode);
 	else
 		r = compare_entry(d, fd, name, index, &st);
 	if (r == 0 && S_ISDIR(st.st_mode) && same_device)
@@ -329,6 +249,8 @@ static int compare_dir(struct diff *d, const struct diff_dir *dir)
 		return r;
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return 0; /* changed under our eyes */
+	if (fd < 0 && errno == EACCES)
+		return diff_tell(d, VARVE_DIFF_UNREADABLE, dir->path, 0, S_IFDIR);
 	if (fd < 0 || list(fd, &l) < 0)
 		r = varve_fail_errno(d->e, "%s", TEXT_SAFE(dir->path));
 	if (r == 0)
@@ -366,6 +288,8 @@ static void diff_done(struct diff *d)
 	free(d->inodes);
 	free(d->changes);
 	buf_done(&d->path);
+	if (d->probe >= 0)
+		(void)close(d->probe);
 	if (d->root >= 0)
 		(void)close(d->root);
 }
@@ -377,7 +301,7 @@ int varve_diff(struct varve_plan *p, const char *tree, const struct varve_diff_o
 	int r = 0;
 
 	memset(ret, 0, sizeof(*ret));
-	d.unprivileged = opt->unprivileged;
+	diff_attr_init(&d);
 	buf_init(&d.path, PATH_CEILING);
 	d.inodes = calloc(p->n_inodes, sizeof(*d.inodes));
 	d.changes = calloc(p->n_names, sizeof(*d.changes));

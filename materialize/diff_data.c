@@ -74,7 +74,8 @@ static int compare_body(struct diff *d, struct layer_stream *ls, uint32_t inode)
 		return varve_fail_oom(d->e);
 	fd = fsx_open_beneath(d->root, d->path.p, O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0);
 	same = fd >= 0;
-	d->ret->files_read++;
+	d->inodes[inode].unreadable = fd < 0 && errno == EACCES;
+	d->ret->files_read += fd >= 0;
 	if (i->n_extents == 0)
 		r = compare_run(ls, fd, 0, i->body_len, &same, d->e);
 	for (uint32_t k = 0; r == 0 && k < i->n_extents; k++) {
@@ -134,37 +135,41 @@ static int compare_holes(struct diff *d)
 		if (plan_path(d->p, i->first_name, &d->path) < 0)
 			return varve_fail_oom(d->e);
 		fd = fsx_open_beneath(d->root, d->path.p, O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0);
-		d->ret->files_read++;
+		d->inodes[k].unreadable = fd < 0 && errno == EACCES;
+		d->ret->files_read += fd >= 0;
 		d->inodes[k].differs = fd < 0 || !same_zeros(fd, 0, i->size);
 	}
 	return 0;
 }
 
+static int tell_suspect(struct diff *d, uint32_t name)
+{
+	const struct diff_inode *x = &d->inodes[d->p->names[name].inode];
+	uint32_t mode = d->p->inodes[d->p->names[name].inode].mode;
+	unsigned changes = d->changes[name] & ~DIFF_SUSPECT;
+	int r = 0;
+
+	if (x->differs && !x->unreadable)
+		changes |= VARVE_DIFF_CONTENT;
+	if (!changes && !x->unreadable)
+		return 0;
+	if (plan_path(d->p, name, &d->path) < 0)
+		return varve_fail_oom(d->e);
+	if (changes)
+		r = diff_tell(d, VARVE_DIFF_CHANGED, d->path.p, changes, mode);
+	if (r == 0 && x->unreadable)
+		r = diff_tell(d, VARVE_DIFF_UNREADABLE, d->path.p, 0, mode);
+	return r;
+}
+
 static int tell_suspects(struct diff *d)
 {
-	for (uint32_t k = 0; k < d->p->n_names; k++) {
-		const struct diff_inode *x = &d->inodes[d->p->names[k].inode];
-		struct varve_diff_item item = {.kind = VARVE_DIFF_CHANGED,
-					       .changes = d->changes[k],
-					       .mode = d->p->inodes[d->p->names[k].inode].mode};
-		int r;
+	int r = 0;
 
-		if (!x->suspect || !(d->changes[k] & DIFF_SUSPECT))
-			continue;
-		item.changes &= ~DIFF_SUSPECT;
-		if (x->differs)
-			item.changes |= VARVE_DIFF_CONTENT;
-		if (!item.changes)
-			continue;
-		d->ret->changed++;
-		if (plan_path(d->p, k, &d->path) < 0)
-			return varve_fail_oom(d->e);
-		item.path = d->path.p;
-		r = d->opt->item ? d->opt->item(d->opt->user, &item) : 0;
-		if (r != 0)
-			return r;
-	}
-	return 0;
+	for (uint32_t k = 0; r == 0 && k < d->p->n_names; k++)
+		if (d->inodes[d->p->names[k].inode].suspect && d->changes[k] & DIFF_SUSPECT)
+			r = tell_suspect(d, k);
+	return r;
 }
 
 int diff_contents(struct diff *d)

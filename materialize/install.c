@@ -14,6 +14,7 @@
 
 #include "materialize/apply.h"
 #include "materialize/cage.h"
+#include "materialize/users.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
@@ -178,13 +179,18 @@ static int build_tree(struct job *j, const struct apply_options *a, struct varve
 	return cage_run(&c, build_caged, &b, e);
 }
 
+static bool sets_owners(const struct varve_install_options *o)
+{
+	return o->chown || (geteuid() == 0 && !o->no_chown);
+}
+
 static int build(struct job *j, struct varve_err *e)
 {
 	const struct varve_install_options *o = j->opt;
 	struct apply_options a = {
 		.rootfd = j->stage.fd,
 		.threads = o->threads ? VARVE_MIN(o->threads, THREADS_MAX) : cpus(),
-		.chown = o->chown || (geteuid() == 0 && !o->no_chown),
+		.chown = sets_owners(o),
 		.early_sync = !o->no_sync,
 		.spool = o->spool,
 		.loss = o->loss,
@@ -223,6 +229,27 @@ static int64_t install_time(const struct job *j)
 	return now;
 }
 
+/* For whoever compares the tree with its image. */
+static uint32_t how_made(const struct job *j)
+{
+	const struct varve_losses *lost = &j->result.losses;
+	uint32_t made = VARVE_MADE_RECORDED;
+
+	if (!sets_owners(j->opt))
+		made |= VARVE_MADE_NO_OWNERS;
+	if (geteuid() != 0)
+		made |= VARVE_MADE_UNPRIVILEGED;
+	if (users_are_mapped())
+		made |= VARVE_MADE_USERNS;
+	if (lost->devices)
+		made |= VARVE_MADE_NO_DEVICES;
+	if (lost->others)
+		made |= VARVE_MADE_NO_LINKS;
+	if (j->plan->keep_dirlinks)
+		made |= VARVE_MADE_KEEP_DIRLINKS;
+	return made;
+}
+
 static int put_record(struct job *j, struct varve_err *e)
 {
 	struct varve_install in = {
@@ -235,6 +262,7 @@ static int put_record(struct job *j, struct varve_err *e)
 		.state = VARVE_INSTALL_STAGING,
 		.ino = j->stage.ino,
 		.installed_at = install_time(j),
+		.made = how_made(j),
 	};
 	struct varve_image_list l;
 	struct stat st;

@@ -222,6 +222,7 @@ int varve_plan_new(struct varve_plan **ret, struct varve_store *s, const struct 
 	if (opt)
 		memcpy(&o, opt, VARVE_MIN(opt->size, sizeof(o)));
 	p->store = s;
+	p->keep_dirlinks = o.keep_dirlinks;
 	p->manifest = image->manifest;
 	p->priv = v;
 	r = lease_begin(&v->lease, s, "plan", e);

@@ -63,7 +63,8 @@ struct varve_plan {
 	uint32_t n_inodes;
 	struct plan_body_list *bodies; /* one a layer; empty list: the layer need not be opened */
 	struct varve_plan_summary summary;
-	void *priv; /* arenas, tocs, lease: of tree.c and plan.c */
+	bool keep_dirlinks; /* made with that option */
+	void *priv;         /* arenas, tocs, lease: of tree.c and plan.c */
 };
 
 /*

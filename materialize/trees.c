@@ -476,6 +476,7 @@ static void fill_item(struct varve_tree *out, const struct tree *t)
 	out->reference = t->record->reference;
 	out->manifest = t->record->manifest;
 	out->installed_at = t->record->installed_at;
+	out->made = t->record->made;
 	out->ours = varve_digest_is_set(&t->record->manifest);
 }
 

@@ -55,6 +55,7 @@ int sidecar_write(const struct roots *r, const struct varve_install *in, struct 
 	(void)snprintf(number, sizeof(number), "%llu", (unsigned long long)in->ino);
 	jsonw_str(&w, "inode", number);
 	jsonw_time(&w, "installed_at", in->installed_at);
+	jsonw_u64(&w, "made", in->made);
 	jsonw_str(&w, "varve", varve_version());
 	jsonw_end_object(&w);
 	buf_addc(&b, '\n');
@@ -90,6 +91,7 @@ static void install_done(struct varve_install *in)
 static bool parse_sidecar(const struct buf *b, struct varve_install *in)
 {
 	JSON_FREE json *j = NULL;
+	uint64_t made = 0;
 	const char *text;
 
 	*in = (struct varve_install){0};
@@ -112,6 +114,8 @@ static bool parse_sidecar(const struct buf *b, struct varve_install *in)
 	text = json_str(json_get(j, "installed_at"));
 	if (text)
 		(void)text_parse_time(span_str(text), &in->installed_at);
+	(void)json_u64(json_get(j, "made"), &made);
+	in->made = (uint32_t)made;
 	text = json_str(json_get(j, "inode"));
 	return text && span_u64(span_str(text), UINT64_MAX, &in->ino) && in->id &&
 	       strlen(in->id) == 16 && !strchr(in->id, '/') && in->directory && in->label &&

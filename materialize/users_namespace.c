@@ -132,6 +132,28 @@ static int enter(const struct range *uids, const struct range *gids, struct varv
 	return 0;
 }
 
+bool users_are_mapped(void)
+{
+	struct span text, first, second;
+	bool mapped = true;
+	struct buf b;
+
+	buf_init(&b, SUBID_MAX);
+	if (fsx_read_file(AT_FDCWD, "/proc/self/uid_map", &b, NULL) < 0) {
+		buf_done(&b);
+		return false;
+	}
+	/* The first one is mapped by "0 0 4294967295". */
+	text = span_trim(span_of(b.p, b.n));
+	if (span_cut(&text, ' ', &first)) {
+		text = span_trim(text);
+		mapped = !span_cut(&text, ' ', &second) || !span_eq(first, "0") ||
+			 !span_eq(second, "0") || !span_eq(span_trim(text), "4294967295");
+	}
+	buf_done(&b);
+	return mapped;
+}
+
 int varve_userns_enter(struct varve_err *e)
 {
 	struct range uids, gids;

@@ -239,6 +239,7 @@ struct varve_tree {
 	bool ours;     /* made by varve and recorded */
 	bool previous; /* a kept previous generation */
 	int64_t installed_at;
+	uint32_t made; /* VARVE_MADE_* */
 };
 struct varve_tree_list {
 	struct varve_tree *items;
@@ -391,7 +392,13 @@ VARVE_PUBLIC int varve_export(struct varve_store *s, const struct varve_image *i
 			      struct varve_export_result *ret, struct varve_err *e);
 
 /* --- how an installed tree differs from its image --- */
-enum varve_diff_kind { VARVE_DIFF_ADDED, VARVE_DIFF_CHANGED, VARVE_DIFF_REMOVED };
+enum varve_diff_kind {
+	VARVE_DIFF_ADDED,
+	VARVE_DIFF_CHANGED,
+	VARVE_DIFF_REMOVED,
+	VARVE_DIFF_UNREADABLE, /* its content (a directory's entries) was not compared: no
+				  permission */
+};
 #define VARVE_DIFF_TYPE    1u
 #define VARVE_DIFF_MODE    2u
 #define VARVE_DIFF_OWNER   4u
@@ -418,6 +425,7 @@ struct varve_diff_options {
 	int64_t installed_at;
 	bool unprivileged; /* made without root: owners, devices and privileged xattrs are not
 			      compared */
+	uint32_t made;     /* of the tree's record: what it could not keep is not told */
 	/* Everything below an added or removed directory is told too. Non-zero ends with that
 	 * value. */
 	int (*item)(void *user, const struct varve_diff_item *item);
@@ -430,6 +438,7 @@ struct varve_diff_options {
 struct varve_diff_result {
 	uint64_t entries; /* names compared */
 	uint64_t added, changed, removed;
+	uint64_t unreadable; /* no differences, but nobody looked */
 	uint64_t files_read;
 };
 /* tree: its directory. Mounts below it are not entered. 0 also when there are differences: see the

@@ -299,6 +299,7 @@ static void write_install(struct jsonw *w, const struct varve_install *in)
 	jsonw_str(w, "ino", text);
 	jsonw_time(w, "installed_at", in->installed_at);
 	jsonw_u64(w, "generation", in->generation);
+	jsonw_u64(w, "made", in->made);
 	jsonw_end_object(w);
 }
 

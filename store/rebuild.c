@@ -185,6 +185,7 @@ int rebuild_take_over(struct index_txn *t, const json *index, struct varve_err *
 static int put_install(struct index_txn *t, const json *j, struct varve_err *e)
 {
 	const char *ino = json_str(json_get(j, "ino")), *text;
+	uint64_t made = 0;
 	struct varve_install in = {
 		.id = json_str(json_get(j, "id")),
 		.roots = json_str(json_get(j, "roots")),
@@ -210,6 +211,8 @@ static int put_install(struct index_txn *t, const json *j, struct varve_err *e)
 	if (ino)
 		(void)span_u64(span_str(ino), UINT64_MAX, &in.ino);
 	(void)json_u64(json_get(j, "generation"), &in.generation);
+	(void)json_u64(json_get(j, "made"), &made);
+	in.made = (uint32_t)made;
 	buf_init(&b, RECORD_MAX);
 	install_record_put(&b, &in);
 	return put(t, INDEX_INSTALL, in.id, strlen(in.id), &b, e);

@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-#define VERSION 1
+#define VERSION         1
+#define VERSION_INSTALL 2 /* 1: without "made" */
 
 /* --- pieces --- */
 
@@ -393,7 +394,7 @@ static struct span opt_span(const char *s)
 
 void install_record_put(struct buf *b, const struct varve_install *in)
 {
-	record_add_uint(b, VERSION, 1);
+	record_add_uint(b, VERSION_INSTALL, 1);
 	record_add_str(b, opt_span(in->roots));
 	record_add_str(b, opt_span(in->label));
 	record_add_str(b, opt_span(in->directory));
@@ -405,13 +406,17 @@ void install_record_put(struct buf *b, const struct varve_install *in)
 	record_add_uint(b, in->ino, 8);
 	record_add_uint(b, (uint64_t)in->installed_at, 8);
 	record_add_uint(b, in->generation, 8);
+	record_add_uint(b, in->made, 4);
 }
 
 bool install_record_get(struct span v, struct varve_install *ret, struct span s[4])
 {
-	struct record_in in = begin(v);
+	struct record_in in = {(const unsigned char *)v.p, (const unsigned char *)v.p + v.n, false};
+	uint64_t version = record_uint(&in, 1);
 	size_t i;
 
+	if (version < VERSION || version > VERSION_INSTALL)
+		return false;
 	*ret = (struct varve_install){0};
 	for (i = 0; i < 4; i++)
 		s[i] = record_str(&in);
@@ -422,6 +427,8 @@ bool install_record_get(struct span v, struct varve_install *ret, struct span s[
 	ret->ino = record_uint(&in, 8);
 	ret->installed_at = (int64_t)record_uint(&in, 8);
 	ret->generation = record_uint(&in, 8);
+	if (version >= VERSION_INSTALL)
+		ret->made = (uint32_t)record_uint(&in, 4);
 	return !in.bad && s[0].p && s[1].p && s[2].p && ret->state <= VARVE_INSTALL_PREVIOUS;
 }
 

@@ -180,7 +180,16 @@ struct varve_install {
 	uint64_t dev, ino; /* of the tree's root */
 	int64_t installed_at;
 	uint64_t generation;
+	uint32_t made; /* VARVE_MADE_*; 0: by a version that did not record it */
 };
+/* How a tree was made, and what of its image it could therefore not keep. */
+#define VARVE_MADE_RECORDED      1u
+#define VARVE_MADE_NO_OWNERS     2u  /* every file is its maker's */
+#define VARVE_MADE_UNPRIVILEGED  4u  /* without root: no privileged xattrs */
+#define VARVE_MADE_USERNS        8u  /* owners are as a user namespace maps them */
+#define VARVE_MADE_NO_DEVICES    16u /* some could not be made */
+#define VARVE_MADE_NO_LINKS      32u /* some hard links had to be copies */
+#define VARVE_MADE_KEEP_DIRLINKS 64u /* with varve_plan_options.keep_dirlinks */
 struct varve_install_list {
 	struct varve_install *items;
 	size_t n;

@@ -6,6 +6,7 @@
 #include "store/base/err.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -264,11 +265,42 @@ static int open_by_component(int root, const char *path, int flags, mode_t mode)
 	return -1;
 }
 
+/* A path that the kernel takes for too long (PATH_MAX), in parts that it takes. */
+static int open_far(int root, const char *path, int flags, mode_t mode)
+{
+	VARVE_CLOSE int dir = -1;
+	char part[PATH_MAX];
+
+	while (strlen(path) >= sizeof(part)) {
+		const char *cut = memrchr(path, '/', sizeof(part) - 1);
+		int next;
+
+		if (!cut || cut == path) {
+			errno = ENAMETOOLONG;
+			return -1;
+		}
+		memcpy(part, path, (size_t)(cut - path));
+		part[cut - path] = '\0';
+		next = fsx_open_beneath(dir < 0 ? root : dir, part, O_PATH | O_DIRECTORY, 0);
+		if (next < 0)
+			return -1;
+		if (dir >= 0)
+			(void)close(dir);
+		dir = next;
+		path = cut + strspn(cut, "/");
+	}
+	return fsx_open_beneath(dir, path, flags, mode);
+}
+
 int fsx_open_beneath(int root, const char *path, int flags, mode_t mode)
 {
-	int fd = openat2_retry(root, path, flags | O_NOFOLLOW, mode,
-			       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
-				       RESOLVE_NO_XDEV);
+	int fd;
+
+	if (strlen(path) >= PATH_MAX)
+		return open_far(root, path, flags, mode);
+	fd = openat2_retry(root, path, flags | O_NOFOLLOW, mode,
+			   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+				   RESOLVE_NO_XDEV);
 
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = open_by_component(root, path, flags, mode);

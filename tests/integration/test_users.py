@@ -173,6 +173,11 @@ class Users(Case):
         tree = self.varve.roots / "rootfs_n"
         self.assertEqual((tree.stat().st_uid, (tree / "a").stat().st_uid, (tree / "a").stat().st_gid), (65533, 300032, 300033))
         self.assertEqual((tree / "closed/f").stat().st_uid, 300004)
+        for options in ([], ["--userns"]):
+            self.assertEqual(run("diff", *options, "n").stdout.replace("? closed\n", ""), "")
+        run("check", "--installed", "n", "--userns", "--read-data")
+        os.chown(tree / "a", 300000, 300033)
+        self.assertEqual(run("check", "--installed", "n", "--userns", status=4).stdout, "~ a  (owner)\n")
         run("install", "local/near:1", "--name", "n", "--userns", "--force")
         done = run("install", "local/far:1", "--name", "f", "--userns", status=1)  # 70000 is not among the ids
         self.assertIn("owner", done.stderr)

@@ -3,6 +3,7 @@
 #include "store_fixture.h"
 
 #include "store/base/hash.h"
+#include "store/record.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,6 +28,34 @@ static void open_makes_a_layout(void **state)
 	assert_int_equal(stat(f->path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0700);
 	fixture_reopen(f, false);
+}
+
+/* Records of version byte 1 do not say how the tree was made. */
+static void old_install_record(void **state)
+{
+	struct varve_install in = {.roots = "/r",
+				   .label = "l",
+				   .directory = "d",
+				   .state = VARVE_INSTALL_READY,
+				   .generation = 7,
+				   .made = VARVE_MADE_RECORDED | VARVE_MADE_NO_OWNERS};
+	struct varve_install out;
+	struct span s[4];
+	struct buf b;
+
+	(void)state;
+	buf_init(&b, 4096);
+	install_record_put(&b, &in);
+	assert_true(install_record_get(span_of(b.p, b.n), &out, s));
+	assert_int_equal(out.made, in.made);
+	assert_false(install_record_get(span_of(b.p, b.n - 1), &out, s));
+	b.p[0] = 1;
+	assert_true(install_record_get(span_of(b.p, b.n - 4), &out, s));
+	assert_int_equal(out.made, 0);
+	assert_int_equal(out.generation, 7);
+	b.p[0] = 3;
+	assert_false(install_record_get(span_of(b.p, b.n), &out, s));
+	buf_done(&b);
 }
 
 static void open_refuses(void **state)
@@ -470,6 +499,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(open_makes_a_layout),
 		TEST(open_refuses),
+		TEST(old_install_record),
 		TEST(open_while_another_makes_it),
 		TEST(open_of_an_empty_directory),
 		TEST(commit_and_list),
