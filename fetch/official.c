@@ -214,23 +214,35 @@ static int build_image(struct official *o, struct made *m, struct need *n, struc
 	VARVE_CLEANUP(buf_done) struct buf config = {0};
 	VARVE_CLEANUP(buf_done) struct buf manifest = {0};
 	struct oci_layer_desc layer = {.digest = n->digest};
+	struct varve_layer_facts facts;
 	struct varve_blob_info info;
 	struct varve_digest d;
 	int r = need_facts(o, n, e);
 
+	facts = n->facts;
+	if (r == 0)
+		r = official_join(o, &layer.digest, &facts, e);
+
 	buf_init(&config, OCI_CONFIG_MAX);
 	buf_init(&manifest, OCI_DOC_MAX);
 	if (r == 0)
-		r = blob_stat(o->p->store, &n->digest, &info, e);
+		r = blob_stat(o->p->store, &layer.digest, &info, e);
 	if (r < 0)
 		return r;
 	layer.size = info.size;
-	layer.diff_id = n->facts.diff_id;
-	layer.media_type = oci_layer_media_type(n->facts.compression);
-	if (n->facts.concatenated)
-		log_warn(o->p->ctx, "official", "%s: only the first of several archives is taken",
-			 o->ref->path);
-	r = oci_build_config(&config, &o->p->platform, NULL, NULL, &layer, 1, e);
+	layer.diff_id = facts.diff_id;
+	layer.media_type = oci_layer_media_type(facts.compression);
+	r = 0;
+	if (!varve_digest_equal(&layer.digest, &n->digest))
+		r = note_blob(m,
+			      &(struct catalog_blob){.digest = layer.digest,
+						     .size = layer.size,
+						     .kind = VARVE_BLOB_LAYER,
+						     .has_facts = true,
+						     .facts = facts},
+			      e);
+	if (r == 0)
+		r = oci_build_config(&config, &o->p->platform, NULL, NULL, &layer, 1, e);
 	if (r == 0)
 		r = store_doc(o, m, VARVE_BLOB_CONFIG, &config, NULL, &d, e);
 	if (r == 0)

@@ -36,6 +36,9 @@ int official_file_url(const struct official *o, const char *path, struct buf *ou
  */
 int official_find_blob(const struct official *o, const struct varve_digest *d, uint64_t size,
 		       struct buf *out, struct buf *ret_url, struct varve_err *e);
+/* Of several archives in one blob one layer is made: then *d and *facts are those of the layer. */
+int official_join(struct official *o, struct varve_digest *d, struct varve_layer_facts *facts,
+		  struct varve_err *e);
 /* A need whose bytes are behind a URL; key: see struct need. */
 int official_add_need(struct official *o, const char *url, const struct need *n,
 		      struct varve_err *e);

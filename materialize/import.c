@@ -32,10 +32,10 @@ static int rootfs_layer(struct import *im, struct import_blobs *blobs,
 	VARVE_CLOSE int out = -1;
 	int r;
 
-	im->refuse_concatenated = true;
+	im->rootfs = true;
 	layer->size = range->size;
 	r = import_blob(im, blobs, VARVE_BLOB_LAYER, range, NULL, &layer->digest, facts, e);
-	im->refuse_concatenated = false;
+	im->rootfs = false;
 	if (r <= 0)
 		return r;
 	out = import_scratch(im, e);

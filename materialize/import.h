@@ -16,7 +16,7 @@ struct import {
 	const char *path; /* as the user gave it */
 	char *origin;     /* "file:/absolute/path" */
 	struct varve_platform platform;
-	bool refuse_concatenated; /* see import_blob */
+	bool rootfs; /* see import_blob */
 };
 /* Bytes of an open file. */
 struct import_range {
@@ -33,8 +33,8 @@ void import_blobs_done(struct import_blobs *b);
 
 /*
  * A range becomes a blob: hashed, copied, a layer read on the way; published only if all of that
- * went well. want NULL: whatever its digest is. ret_facts is filled for layers. 1: it is several
- * archives in one file, and refuse_concatenated is set: nothing was published.
+ * went well. want NULL: whatever its digest is. ret_facts is filled for layers. With im->rootfs the
+ * layer must be one archive. 1: it is several in one file: nothing was published.
  */
 int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_kind kind,
 		const struct import_range *range, const struct varve_digest *want,

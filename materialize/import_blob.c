@@ -153,6 +153,15 @@ static int present_blob(struct import *im, const struct varve_digest *d, bool la
 	return varve_layer_ops()->read(im->s, d, ret_facts, e);
 }
 
+static int check_archives(const struct varve_layer_facts *f, struct varve_err *e)
+{
+	if (f->mixed)
+		return varve_fail(e, VARVE_E_FORMAT,
+				  "behind its end follows another archive in another compression, "
+				  "which would be lost; compress all parts in the same way");
+	return f->concatenated;
+}
+
 int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_kind kind,
 		const struct import_range *range, const struct varve_digest *want,
 		struct varve_digest *ret, struct varve_layer_facts *ret_facts, struct varve_err *e)
@@ -176,8 +185,8 @@ int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_k
 		r = present_blob(im, &w.digest, layer, &facts, e);
 	} else {
 		r = copy_blob(im, in, range, &w.digest, layer, &facts, e);
-		if (r == 0 && im->refuse_concatenated && facts.concatenated)
-			r = 1;
+		if (r == 0 && im->rootfs)
+			r = check_archives(&facts, e);
 		if (r != 0) {
 			ingest_close(in, false);
 			return r;

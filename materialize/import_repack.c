@@ -10,11 +10,14 @@
 
 #include "export_sink.h"
 #include "inflate.h"
+#include "layer_read.h"
+#include "layer_source.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
+#include "store/blob.h"
 #include "tar.h"
 
 #define BLOCK  512u
@@ -85,28 +88,26 @@ static int source_next(void *user, const void **ret, size_t *ret_n, struct varve
 	return 0;
 }
 
-static int splice_all(struct import *im, const struct import_range *range, struct sink *out,
-		      struct varve_err *e)
+static int splice_all(const struct varve_ctx *ctx, const struct inflate_source *in,
+		      struct sink *below, struct varve_err *e)
 {
 	static const struct tar_events events = {ignore_entry, NULL, NULL, NULL};
 	static const uint8_t end[2 * BLOCK];
-	VARVE_FREE struct source *src = calloc(1, sizeof(*src));
-	struct inflate_source in = {source_next, src, -1};
-	struct splice s = {.out = out};
+	struct sink *out = NULL;
+	struct splice s = {0};
 	struct inflate *z = NULL;
-	int r = src ? 0 : varve_fail_oom(e);
+	int r = sink_gzip_new(&out, below, 0, 0, e);
 
-	if (r == 0) {
-		src->range = range;
-		r = inflate_new(&z, &in, 0, 0, e);
-	}
+	s.out = out;
+	if (r == 0)
+		r = inflate_new(&z, in, 0, 0, e);
 	if (r == 0)
 		r = tar_new(&s.t, &events, e);
 	while (r == 0) {
 		const void *p;
 		size_t n;
 
-		r = ctx_check(im->ctx, e);
+		r = ctx_check(ctx, e);
 		if (r == 0)
 			r = inflate_next(z, WINDOW, &p, &n, e);
 		if (r < 0 || n == 0)
@@ -117,21 +118,26 @@ static int splice_all(struct import *im, const struct import_range *range, struc
 		r = tar_finish(s.t, e);
 	if (r == 0)
 		r = sink_write(out, end, sizeof(end), e);
+	if (r == 0)
+		r = sink_finish(out, e);
 	tar_free(s.t);
 	inflate_free(z);
-	return r == 0 ? sink_finish(out, e) : r;
+	sink_free(out);
+	return r;
 }
 
 int import_repack(struct import *im, const struct import_range *range, int out, uint64_t *ret_size,
 		  struct varve_err *e)
 {
-	struct sink *file = NULL, *gzip = NULL;
-	int r = sink_fd_new(&file, out, im->path, e);
+	VARVE_FREE struct source *src = calloc(1, sizeof(*src));
+	struct inflate_source in = {source_next, src, -1};
+	struct sink *file = NULL;
+	int r = src ? sink_fd_new(&file, out, im->path, e) : varve_fail_oom(e);
 
-	if (r == 0)
-		r = sink_gzip_new(&gzip, file, 0, 0, e);
-	if (r == 0)
-		r = splice_all(im, range, gzip, e);
+	if (r == 0) {
+		src->range = range;
+		r = splice_all(im->ctx, &in, file, e);
+	}
 	if (r == 0)
 		r = sink_finish(file, e);
 	if (r == 0) {
@@ -139,7 +145,40 @@ int import_repack(struct import *im, const struct import_range *range, int out, 
 		log_info(im->ctx, "import", "%s: several archives in one file became one layer",
 			 TEXT_SAFE(im->path));
 	}
-	sink_free(gzip);
 	sink_free(file);
+	return r;
+}
+
+/* --- a stored one, for who brought it in --- */
+
+struct put_sink {
+	struct sink base;
+	int (*put)(void *user, const void *p, size_t n, struct varve_err *e);
+	void *user;
+};
+
+static int put_write(struct sink *s, const void *p, size_t n, struct varve_err *e)
+{
+	struct put_sink *to = (struct put_sink *)s;
+
+	return to->put(to->user, p, n, e);
+}
+
+int layer_join(struct varve_store *s, const struct varve_digest *blob,
+	       int (*put)(void *user, const void *p, size_t n, struct varve_err *e), void *user,
+	       struct varve_err *e)
+{
+	struct put_sink to = {{put_write, NULL, NULL}, put, user};
+	struct layer_source src;
+	struct inflate_source in;
+	int r = layer_source_open(&src, s, blob, true, e);
+
+	if (r < 0)
+		return r;
+	in = layer_source_input(&src);
+	r = splice_all(store_ctx(s), &in, &to.base, e);
+	if (r == 0)
+		r = layer_source_verify(&src, e);
+	layer_source_done(&src);
 	return r;
 }

@@ -9,6 +9,7 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "tar.h"
+#include "tar_header.h"
 
 struct inflate {
 	const struct inflate_codec *codec; /* NULL: not compressed */
@@ -16,7 +17,7 @@ struct inflate {
 	struct inflate_input in;
 	const uint8_t *p; /* decoded, not handed out yet */
 	size_t n;
-	bool done, squashfs;
+	bool done, squashfs, mixed;
 	uint64_t out, max_bytes;
 	uint32_t max_ratio;
 };
@@ -57,48 +58,65 @@ int inflate_refill(struct inflate_input *in, struct varve_err *e)
 /* Collect up to 512 bytes; what the last window has beyond them is held back. */
 static int read_head(struct inflate_input *in, struct varve_err *e)
 {
-	size_t have = 0;
+	size_t have = VARVE_MIN(in->n, sizeof(in->head));
 
+	if (in->n >= sizeof(in->head))
+		return 0;
+	if (have)
+		memmove(in->head, in->p, have);
 	while (have < sizeof(in->head)) {
-		const uint8_t *p;
-		size_t n, k;
-		int r = source_next(in, &p, &n, e);
+		size_t k;
+		int r;
 
+		in->n = 0;
+		r = inflate_refill(in, e);
 		if (r < 0)
 			return r;
-		if (n == 0)
+		if (in->n == 0)
 			break;
-		k = VARVE_MIN(n, sizeof(in->head) - have);
-		memcpy(in->head + have, p, k);
+		k = VARVE_MIN(in->n, sizeof(in->head) - have);
+		memcpy(in->head + have, in->p, k);
 		have += k;
-		in->held = p + k;
-		in->held_n = n - k;
+		in->held = in->p + k;
+		in->held_n = in->n - k;
 	}
 	in->p = in->head;
 	in->n = have;
 	return 0;
 }
 
-static int choose(struct inflate *z, struct varve_err *e)
+static const struct inflate_codec *find_codec(const uint8_t *p, size_t n)
 {
 	static const uint8_t xz[] = {0xfd, '7', 'z', 'X', 'Z', 0};
+
+	if (n >= 3 && p[0] == 0x1f && p[1] == 0x8b)
+		return &inflate_gzip;
+	if (n >= 4 && (memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0 ||
+		       ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, "\x2a\x4d\x18", 3) == 0)))
+		return &inflate_zstd;
+	if (n >= sizeof(xz) && memcmp(p, xz, sizeof(xz)) == 0)
+		return &inflate_xz;
+	if (n >= 4 && memcmp(p, "BZh", 3) == 0)
+		return &inflate_bzip2;
+	return NULL;
+}
+
+bool inflate_is_compressed(const void *p, size_t n)
+{
+	return find_codec(p, n) != NULL;
+}
+
+static int choose(struct inflate *z, struct varve_err *e)
+{
 	const uint8_t *p = z->in.p;
 	size_t n = z->in.n;
 
 	if (n == 0)
 		return 0; /* a layer of no bytes is an empty tar (T05) */
-	if (n >= 3 && p[0] == 0x1f && p[1] == 0x8b)
-		z->codec = &inflate_gzip;
-	else if (n >= 4 && (memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0 ||
-			    ((p[0] & 0xf0) == 0x50 && memcmp(p + 1, "\x2a\x4d\x18", 3) == 0)))
-		z->codec = &inflate_zstd;
-	else if (n >= sizeof(xz) && memcmp(p, xz, sizeof(xz)) == 0)
-		z->codec = &inflate_xz;
-	else if (n >= 4 && memcmp(p, "BZh", 3) == 0)
-		z->codec = &inflate_bzip2;
-	else if (n >= 4 && memcmp(p, SQUASHFS_MAGIC, 4) == 0)
+	z->codec = find_codec(p, n);
+	if (!z->codec && n >= 4 && memcmp(p, SQUASHFS_MAGIC, 4) == 0)
 		z->squashfs = true;
-	else if (!tar_looks_like(p, n))
+	else if (!z->codec && !tar_looks_like(p, n))
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "neither a tar (plain or compressed by gzip, zstd, xz or "
 				  "bzip2) nor a squashfs image");
@@ -186,11 +204,18 @@ static int next_plain(struct inflate *z, struct varve_err *e)
 	return r;
 }
 
+static bool is_archive(const uint8_t *p, size_t n)
+{
+	return inflate_is_compressed(p, n) ||
+	       (n >= TAR_BLOCK && !tar_block_is_zero(p) && tar_block_checksum_ok(p));
+}
+
 /* Nothing behind the end of the stream is left unread: the blob's digest covers it (T01). */
 static int drain(struct inflate *z, struct varve_err *e)
 {
-	int r = 0;
+	int r = z->codec ? read_head(&z->in, e) : 0;
 
+	z->mixed = r == 0 && z->codec && is_archive(z->in.p, z->in.n);
 	while (r == 0 && !z->in.end) {
 		z->in.n = 0;
 		r = inflate_refill(&z->in, e);
@@ -236,6 +261,11 @@ int inflate_next(struct inflate *z, size_t max, const void **ret, size_t *ret_n,
 	z->p += k;
 	z->n -= k;
 	return 0;
+}
+
+bool inflate_mixed(const struct inflate *z)
+{
+	return z->mixed;
 }
 
 uint64_t inflate_in(const struct inflate *z)

@@ -52,6 +52,10 @@ enum varve_compression inflate_kind(const struct inflate *z);
  * its end. */
 int inflate_next(struct inflate *z, size_t max, const void **ret, size_t *ret_n,
 		 struct varve_err *e);
+/* At the end: behind it begins what may be a further archive, compressed in another way. */
+bool inflate_mixed(const struct inflate *z);
+/* Does a compressed stream that we can read begin like this? */
+bool inflate_is_compressed(const void *p, size_t n);
 /* Bytes taken from the source, bytes given out. */
 uint64_t inflate_in(const struct inflate *z);
 uint64_t inflate_out(const struct inflate *z);

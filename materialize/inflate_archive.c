@@ -14,6 +14,9 @@ struct archive_state {
 	int source_error;
 	bool open;
 	bool end;
+	const uint8_t *window; /* the last that libarchive was given */
+	size_t window_n;
+	uint64_t given;
 	uint8_t out[INFLATE_WINDOW];
 };
 
@@ -25,6 +28,8 @@ static int state_new(void **ret, int (*filter)(struct archive *), struct varve_e
 		return varve_fail_oom(e);
 	s->source_error = 0;
 	s->open = s->end = false;
+	s->window_n = 0;
+	s->given = 0;
 	s->a = archive_read_new();
 	if (!s->a || filter(s->a) != ARCHIVE_OK ||
 	    archive_read_support_format_raw(s->a) != ARCHIVE_OK) {
@@ -67,8 +72,9 @@ static la_ssize_t read_cb(struct archive *a, void *user, const void **ret)
 			return -1;
 		}
 	}
-	*ret = s->in->p;
-	n = s->in->n;
+	*ret = s->window = s->in->p;
+	n = s->window_n = s->in->n;
+	s->given += n;
 	s->in->n = 0;
 	return (la_ssize_t)n;
 }
@@ -79,8 +85,21 @@ static int fail(struct archive_state *s, struct varve_err *e)
 
 	if (s->source_error < 0)
 		return s->source_error;
-	return varve_fail(e, VARVE_E_FORMAT, "damaged compressed data: %s",
+	return varve_fail(e, VARVE_E_FORMAT,
+			  "damaged compressed data, or something else follows behind it: %s",
 			  why ? why : "no reason given");
+}
+
+/* What libarchive did not use of its last window is behind the end of the stream. */
+static void give_back(struct archive_state *s)
+{
+	la_int64_t used = archive_filter_bytes(s->a, -1);
+	uint64_t left = used >= 0 && (uint64_t)used < s->given ? s->given - (uint64_t)used : 0;
+
+	if (!left || left > s->window_n || s->in->n)
+		return;
+	s->in->p = s->window + s->window_n - left;
+	s->in->n = (size_t)left;
 }
 
 static int start(struct archive_state *s, struct varve_err *e)
@@ -117,8 +136,9 @@ static int archive_next(void *state, struct inflate_input *in, const uint8_t **r
 		n = archive_read_data(s->a, s->out, sizeof(s->out));
 	if (n < 0)
 		return fail(s, e);
-	if (n == 0)
-		s->end = true;
+	if (n == 0 && !s->end)
+		give_back(s);
+	s->end = s->end || n == 0;
 	*ret = s->out;
 	*ret_n = (size_t)n;
 	return 0;

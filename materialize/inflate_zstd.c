@@ -12,7 +12,7 @@
 
 struct zstd {
 	ZSTD_DCtx *d;
-	bool in_frame;
+	bool in_frame, had_frame;
 	uint8_t out[INFLATE_WINDOW];
 };
 
@@ -22,7 +22,7 @@ static int zstd_open(void **ret, struct varve_err *e)
 
 	if (!z)
 		return varve_fail_oom(e);
-	z->in_frame = false;
+	z->in_frame = z->had_frame = false;
 	z->d = ZSTD_createDCtx();
 	if (!z->d ||
 	    ZSTD_isError(ZSTD_DCtx_setParameter(z->d, ZSTD_d_windowLogMax, WINDOW_LOG_MAX))) {
@@ -42,12 +42,15 @@ static void zstd_free(void *state)
 	free(z);
 }
 
-static int zstd_error(size_t code, struct varve_err *e)
+static int zstd_error(const struct zstd *z, size_t code, struct varve_err *e)
 {
 	if (ZSTD_getErrorCode(code) == ZSTD_error_frameParameter_windowTooLarge)
 		return varve_fail(e, VARVE_E_LIMIT, "zstd: needs a window above 128 MiB");
 	if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation)
 		return varve_fail_oom(e);
+	if (ZSTD_getErrorCode(code) == ZSTD_error_prefix_unknown && z->had_frame)
+		return varve_fail(e, VARVE_E_FORMAT,
+				  "zstd: something that is not zstd follows behind it");
 	return varve_fail(e, VARVE_E_FORMAT, "zstd: %s", ZSTD_getErrorName(code));
 }
 
@@ -72,12 +75,13 @@ static int zstd_next(void *state, struct inflate_input *in, const uint8_t **ret,
 		ib = (ZSTD_inBuffer){in->p, in->n, 0};
 		left = ZSTD_decompressStream(z->d, &out, &ib);
 		if (ZSTD_isError(left))
-			return zstd_error(left, e);
+			return zstd_error(z, left, e);
 		if (in->n == 0 && out.pos == before)
 			return varve_fail(e, VARVE_E_FORMAT, "zstd: cut off");
 		in->p += ib.pos;
 		in->n -= ib.pos;
 		z->in_frame = left != 0;
+		z->had_frame = z->had_frame || left == 0;
 	}
 	*ret = z->out;
 	*ret_n = out.pos;

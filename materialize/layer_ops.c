@@ -248,6 +248,7 @@ const struct varve_layer_ops *varve_layer_ops(void)
 		.restart = ops_restart,
 		.finish = ops_finish,
 		.read = layer_read,
+		.join = layer_join,
 	};
 
 	return &ops;

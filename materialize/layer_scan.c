@@ -97,6 +97,14 @@ static int pump_squashfs(struct scan *s, struct inflate *z, struct hash *h, int 
 	return r;
 }
 
+static bool has_compressed_tail(const struct tar *t)
+{
+	const void *p;
+	size_t n = tar_tail(t, &p);
+
+	return inflate_is_compressed(p, n);
+}
+
 int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	       const struct layer_scan_to *to, struct varve_layer_facts *ret, struct varve_err *e)
 {
@@ -130,6 +138,7 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 		ret->entries = toc_writer_entries(s.toc);
 		ret->compression = inflate_kind(z);
 		ret->concatenated = tar_concatenated(t);
+		ret->mixed = inflate_mixed(z) || has_compressed_tail(t);
 		r = toc_writer_finish(s.toc, &ret->diff_id, ret->size, e);
 	}
 	inflate_free(z);

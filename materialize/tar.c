@@ -541,6 +541,12 @@ bool tar_between_entries(const struct tar *t)
 	return t->state == ST_HEADER && t->have == 0 && !t->pending;
 }
 
+size_t tar_tail(const struct tar *t, const void **ret)
+{
+	*ret = t->block;
+	return t->tail_seen ? TAR_BLOCK : t->state == ST_END ? t->have : 0;
+}
+
 bool tar_concatenated(const struct tar *t)
 {
 	return t->further;

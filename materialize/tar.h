@@ -58,5 +58,7 @@ int tar_finish(struct tar *t, struct varve_err *e);
 bool tar_between_entries(const struct tar *t);
 /* A further archive followed behind the end (tar --ignore-zeros would read it). */
 bool tar_concatenated(const struct tar *t);
+/* What first follows behind the end and is not zero, at most a block of it; 0: nothing. */
+size_t tar_tail(const struct tar *t, const void **ret);
 /* Does this first block of a stream look like tar? */
 bool tar_looks_like(const void *block, size_t n);

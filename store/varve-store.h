@@ -83,7 +83,9 @@ struct varve_layer_facts {
 	uint64_t size;               /* uncompressed bytes */
 	uint64_t entries;
 	enum varve_compression compression;
-	bool concatenated; /* a further archive follows behind the end of the first; not recorded */
+	/* Not recorded: behind the end of the archive follows a further one, in the same
+	 * compression or in another. */
+	bool concatenated, mixed;
 };
 struct varve_blob_info {
 	struct varve_digest digest;
@@ -303,6 +305,10 @@ struct varve_layer_ops {
 	/* Read a stored layer once: makes its toc, returns its facts. */
 	int (*read)(struct varve_store *s, const struct varve_digest *blob,
 		    struct varve_layer_facts *ret, struct varve_err *e);
+	/* A stored blob that is several archives, as the one (gzip) that they mean. */
+	int (*join)(struct varve_store *s, const struct varve_digest *blob,
+		    int (*put)(void *user, const void *p, size_t n, struct varve_err *e),
+		    void *user, struct varve_err *e);
 	struct varve_spool *spool; /* of varve_spool_ops(), else NULL */
 };
 

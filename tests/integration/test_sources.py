@@ -73,6 +73,7 @@ class Sources(Case):
             "one": gzip.compress(first + second + third),
             "zst": compress(first, "zstd") + compress(second, "zstd") + compress(third, "zstd"),
             "xz": lzma.compress(first) + lzma.compress(second) + lzma.compress(third),
+            "bz2": bz2.compress(first) + bz2.compress(second) + bz2.compress(third),
         }
         for name, data in cases.items():
             with self.subTest(name):
@@ -82,6 +83,22 @@ class Sources(Case):
         # Other tools see all of it, too.
         self.varve.run("export", "localhost/c:gz", "-o", self.dir / "layout")
         self.assertSameTree(oracle.umoci_unpack(self.dir / "layout", "localhost/c:gz", self.path("b")), tree)
+
+    def test_mixed_compressions(self):
+        """Other tools drop or refuse what follows: it is not dropped silently."""
+        first, second = rootfs().bytes(), Tar().file("more", "m").bytes()
+        forms = {"tar": lambda d: d, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress, "zst": lambda d: compress(d, "zstd")}
+        for a, pack in forms.items():
+            for b, pack_other in forms.items():
+                if a == b:
+                    continue
+                with self.subTest(f"{b} behind {a}"):
+                    err = self.varve.run("import", self.write("m.tar", pack(first) + pack_other(second)), status=4).err
+                    self.assertRegex(err, "behind its end follows another archive|follows behind it")
+                    self.assertNothingLeft()
+            with self.subTest(f"zeros behind {a}"):
+                if a != "zst":  # where zstd itself refuses them
+                    self.new_varve().run("import", self.write("m.tar", pack(first) + b"\0" * 10240))
 
     def test_stdin(self):
         data = gzip.compress(rootfs().bytes())

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import json
+import lzma
 import os
 import pathlib
 import shutil
@@ -192,6 +193,28 @@ class Official(Case):
                 self.assertIn(says, self.pull(config, status, varve).err)
                 if status:
                     self.assertNothingLeft(varve)
+
+    def test_concatenated(self):
+        """Docker's ADD reads every archive of the file, as tar --ignore-zeros does."""
+        first, second = Tar().file("f", "1").file("g", "old").bytes(), Tar().file("g", "new").file("h", "3").bytes()
+        for name, data in (("plain.tar", first + second), ("two.tar.gz", gzip.compress(first) + gzip.compress(second)),
+                           ("two.tar.xz", lzma.compress(first) + lzma.compress(second))):
+            with self.subTest(name):
+                _, config = self.source(self.LIBRARY, {"d/Dockerfile": f"FROM scratch\nADD {name} /\n", "d/" + name: data})
+                varve = self.new_varve()
+                self.pull(config, 0, varve)
+                for path, text in (("f", "1"), ("g", "new"), ("h", "3")):
+                    self.assertEqual(varve.run("cat", "img", path).out, text)
+                self.assertCleanStore(varve, "--read-data")
+                # What it was made of is not kept for its own sake.
+                varve.run("gc")
+                self.assertFalse(varve.blob(hashlib.sha256(data).hexdigest()).exists())
+                varve.run("install", "img")
+        _, config = self.source(self.LIBRARY, {"d/Dockerfile": "FROM scratch\nADD m.tar /\n",
+                                               "d/m.tar": gzip.compress(first) + lzma.compress(second)})
+        varve = self.new_varve()
+        self.assertIn("another compression", self.pull(config, 4, varve).err)
+        self.assertNothingLeft(varve)
 
     def test_cut_and_resumed(self):
         tar = Tar().file("f", os.urandom(3_000_000)).bytes()
