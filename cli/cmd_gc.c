@@ -7,14 +7,14 @@
 
 struct gc_options {
 	bool dry_run;
-	uint64_t max_size, older_than, grace;
+	struct opt_amount max_size, older_than, grace;
 	const char *min_free;
 	struct opt_list keep;
 };
 #define AT(member) offsetof(struct gc_options, member)
 static const struct opt_row gc_rows[] = {
 	{"dry-run", 'n', NULL, "only say what would go", OPT_FLAG, AT(dry_run)},
-	{"max-size", 0, "SIZE", "drop tags, least recently used first, until the blobs fit",
+	{"max-size", 0, "SIZE", "drop tags, least recently used first, until the store fits",
 	 OPT_SIZE, AT(max_size)},
 	{"older-than", 0, "TIME", "drop tags that nobody used for so long", OPT_DURATION,
 	 AT(older_than)},
@@ -61,6 +61,10 @@ static void on_item(void *user, const struct varve_gc_item *item)
 		varve_json_str(c->json, "name", item->name);
 		varve_json_u64(c->json, "size", item->size);
 		varve_json_str(c->json, "reason", item->reason);
+		if (strcmp(item->what, "tag") == 0) {
+			varve_json_u64(c->json, "own_size", item->own_size);
+			varve_json_u64(c->json, "shared_size", item->shared_size);
+		}
 		varve_json_end_object(c->json);
 		return;
 	}
@@ -77,6 +81,9 @@ static void on_item(void *user, const struct varve_gc_item *item)
 		out_safe(item->name);
 	out_printf(": ");
 	out_safe(item->reason);
+	if (item->own_size || item->shared_size)
+		out_printf(" (%s of its own, %s shared)", VARVE_TEXT_SIZE(item->own_size),
+			   VARVE_TEXT_SIZE(item->shared_size));
 	out_printf("\n");
 }
 
@@ -123,9 +130,11 @@ static int run_gc(struct cli *c, const void *options, int argc, char **argv, str
 	if (r < 0)
 		return varve_wrap(e, r, "gc");
 	to.dry_run = o->dry_run;
-	to.max_size = o->max_size;
-	to.older_than = o->older_than;
-	to.grace = o->grace;
+	if (o->max_size.given)
+		to.max_size = o->max_size.n;
+	if (o->older_than.given)
+		to.older_than = o->older_than.n;
+	to.grace = o->grace.n;
 	to.keep = o->keep.items;
 	to.item = on_item;
 	to.user = &run;

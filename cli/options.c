@@ -75,6 +75,20 @@ static const struct bound *bound_of(const struct parser *p, int val)
 	return &p->all[i];
 }
 
+static int parse_amount(const struct opt_row *row, const char *value, struct opt_amount *dst,
+			struct varve_err *e)
+{
+	dst->given = true;
+	if (row->kind == OPT_SIZE && !varve_text_parse_size(value, &dst->n))
+		return varve_fail(e, VARVE_E_USAGE,
+				  "--%s %s: must be a size like 500M, 20G or 1.5TiB", row->name,
+				  VARVE_TEXT_SAFE(value));
+	if (row->kind == OPT_DURATION && !varve_text_parse_duration(value, &dst->n))
+		return varve_fail(e, VARVE_E_USAGE, "--%s %s: must be a time like 12h, 30d or 8w",
+				  row->name, VARVE_TEXT_SAFE(value));
+	return 0;
+}
+
 static int parse_choice(const struct opt_row *row, const char *value, unsigned *ret,
 			struct varve_err *e)
 {
@@ -142,17 +156,8 @@ static int store_value(const struct opt_row *row, void *dst, const char *value, 
 	case OPT_NUMBER:
 		return parse_number(row, value, member, e);
 	case OPT_SIZE:
-		if (!varve_text_parse_size(value, member))
-			return varve_fail(e, VARVE_E_USAGE,
-					  "--%s %s: must be a size like 500M, 20G or 1.5TiB",
-					  row->name, VARVE_TEXT_SAFE(value));
-		return 0;
 	case OPT_DURATION:
-		if (!varve_text_parse_duration(value, member))
-			return varve_fail(e, VARVE_E_USAGE,
-					  "--%s %s: must be a time like 12h, 30d or 8w", row->name,
-					  VARVE_TEXT_SAFE(value));
-		return 0;
+		return parse_amount(row, value, member, e);
 	case OPT_CHOICE:
 		return parse_choice(row, value, member, e);
 	case OPT_PLATFORM:

@@ -10,8 +10,8 @@ enum opt_kind {
 	OPT_TEXT,     /* const char *, borrowed from argv */
 	OPT_LIST,     /* struct opt_list, may be given again */
 	OPT_NUMBER,   /* unsigned, 1 or more */
-	OPT_SIZE,     /* uint64_t bytes: "500M", "1.5GiB" */
-	OPT_DURATION, /* uint64_t seconds: "30s", "7d" */
+	OPT_SIZE,     /* struct opt_amount, bytes: "500M", "1.5GiB" */
+	OPT_DURATION, /* struct opt_amount, seconds: "30s", "7d" */
 	OPT_CHOICE,   /* unsigned: the index in arg, which is "auto|always|never" */
 	OPT_PLATFORM, /* struct varve_platform; os is empty when not given */
 };
@@ -23,6 +23,12 @@ struct opt_row {
 	const char *help;
 	enum opt_kind kind;
 	size_t offset; /* of the member in the struct that is filled */
+};
+
+/* 0 can be asked for, and is not the same as nothing. */
+struct opt_amount {
+	bool given;
+	uint64_t n;
 };
 
 /* NULL-terminated when n > 0. */

@@ -35,7 +35,8 @@ static void gc_done(struct gc *gc)
 
 static bool blob_goes(const struct gc_state *st, uint32_t i)
 {
-	return !st->g.blobs[i].mark && st->g.blobs[i].recorded && !(st->young && st->young[i]);
+	return !st->g.blobs[i].mark && st->g.blobs[i].recorded && !st->foreign_unknown &&
+	       !(st->young && st->young[i]);
 }
 
 /* --- records --- */
@@ -63,7 +64,7 @@ static int delete_records(struct index_txn *t, void *user, struct varve_err *e)
 	for (i = 0; r == 0 && i < st->g.n_images; i++) {
 		const struct varve_digest *d = &st->g.blobs[st->g.images[i].blob].digest;
 
-		if (st->image_mark[i] || (st->young && st->young[st->g.images[i].blob]))
+		if (st->image_mark[i] || st->foreign_unknown)
 			continue;
 		r = del_digest(t, INDEX_IMAGE, d, e);
 		if (r == 0)
@@ -204,10 +205,7 @@ static int make_plan(struct gc *gc, struct varve_store *s, const struct varve_gc
 	if (r == 0)
 		r = decide_and_look(gc, e);
 	if (r == 0 && gc_has_budget(opt)) { /* now it is known what goes beside blobs */
-		gc->st.other_freed = gc_files_bytes(&gc->files, "partial") +
-				     gc_files_bytes(&gc->files, "trash") +
-				     gc_files_bytes(&gc->files, "scratch") +
-				     gc_files_bytes(&gc->files, "blob");
+		gc_files_sum(&gc->files, &gc->st.other_freed, &gc->st.partial_bytes);
 		r = decide_and_look(gc, e);
 	}
 	return r;
@@ -252,7 +250,7 @@ static int sweep(struct gc *gc, struct varve_store *s, const struct varve_gc_opt
 static void emit(const struct varve_gc_options *opt, enum varve_gc_verdict verdict,
 		 const char *what, const char *name, uint64_t size, const char *reason)
 {
-	struct varve_gc_item item = {verdict, what, name, size, reason};
+	struct varve_gc_item item = {verdict, what, name, size, reason, 0, 0};
 
 	if (opt->item)
 		opt->item(opt->user, &item);
@@ -279,9 +277,33 @@ static void emit_blobs(const struct gc *gc, struct varve_gc_result *ret)
 		}
 		emit(st->opt, goes ? VARVE_GC_REMOVE : VARVE_GC_KEEP, "blob",
 		     DIGEST_STR(&b->digest), b->size,
-		     goes      ? "no image needs it"
-		     : b->mark ? gc_reason(st, b->mark, reason, sizeof(reason))
-			       : "no image needs it, but it is younger than asked");
+		     goes                  ? "no image needs it"
+		     : b->mark             ? gc_reason(st, b->mark, reason, sizeof(reason))
+		     : st->foreign_unknown ? "index.json cannot be read and may name it"
+					   : "no image needs it, but it is younger than asked");
+	}
+}
+
+static void emit_tags(const struct gc_state *st, struct varve_gc_result *ret)
+{
+	size_t i;
+
+	for (i = 0; i < st->g.n_tags; i++) {
+		const struct graph_tag *t = &st->g.tags[i];
+		struct varve_gc_item item = {VARVE_GC_REMOVE, "tag", t->name, 0, st->drop[i], 0, 0};
+
+		if (!st->drop[i])
+			continue;
+		ret->removed_tags++;
+		if (t->image != GRAPH_NONE) {
+			const struct graph_image *im = &st->g.images[t->image];
+
+			item.size = im->size;
+			item.own_size = im->own_size;
+			item.shared_size = im->size - im->own_size;
+		}
+		if (st->opt->item)
+			st->opt->item(st->opt->user, &item);
 	}
 }
 
@@ -291,12 +313,7 @@ static void emit_all(const struct gc *gc, struct varve_gc_result *ret)
 	const struct gc_state *st = &gc->st;
 	size_t i;
 
-	for (i = 0; i < st->g.n_tags; i++) {
-		if (!st->drop[i])
-			continue;
-		ret->removed_tags++;
-		emit(st->opt, VARVE_GC_REMOVE, "tag", st->g.tags[i].name, 0, st->drop[i]);
-	}
+	emit_tags(st, ret);
 	for (i = 0; i < st->installs.n; i++) {
 		if (st->install_gone[i])
 			emit(st->opt, VARVE_GC_REMOVE, "install", st->installs.items[i].label, 0,
@@ -305,14 +322,16 @@ static void emit_all(const struct gc *gc, struct varve_gc_result *ret)
 	emit_blobs(gc, ret);
 	for (i = 0; i < gc->files.n; i++) {
 		const struct gc_file *f = &gc->files.items[i];
+		bool goes = gc_file_goes(f, st);
 
-		if (st->opt->dry_run && f->remove) {
+		if (st->opt->dry_run && goes) {
 			ret->removed_partials += strcmp(f->what, "partial") == 0;
 			ret->removed_blobs += f->is_orphan;
 			ret->removed_bytes += f->size;
 		}
-		emit(st->opt, f->remove ? VARVE_GC_REMOVE : VARVE_GC_KEEP, f->what,
-		     f->is_orphan ? DIGEST_STR(&f->digest) : f->name, f->size, f->reason);
+		emit(st->opt, goes ? VARVE_GC_REMOVE : VARVE_GC_KEEP, f->what,
+		     f->is_orphan ? DIGEST_STR(&f->digest) : f->name, f->size,
+		     goes && f->for_budget ? "unfinished download, to meet the budget" : f->reason);
 	}
 }
 
@@ -355,6 +374,9 @@ int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
 			r = mirror_update(s, MIRROR_ALL, e);
 		layout_make_ballast(s->root);
 	}
+	if (r < 0 && ret->removed_bytes)
+		return varve_wrap(e, r, "gc of the store %s, after it had removed %s", s->path,
+				  TEXT_SIZE(ret->removed_bytes));
 	if (r < 0)
 		return varve_wrap(e, r, "gc of the store %s", s->path);
 	emit_all(&gc, ret);

@@ -23,6 +23,7 @@ struct look {
 	const char *kind;              /* below aux/ */
 	struct varve_digest *diff_ids; /* of kept layers, sorted */
 	size_t n_diff_ids, cap_diff_ids;
+	bool old_index; /* a damaged index.json was set aside: entries of other tools were in it */
 };
 
 void gc_files_done(struct gc_files *f)
@@ -55,6 +56,9 @@ static int add(struct look *l, const struct scan_entry *entry, const char *what,
 		.reason = reason,
 		.size = (uint64_t)entry->st.st_size,
 		.remove = remove,
+		.claim = S_ISREG(entry->st.st_mode) &&
+			 (strcmp(what, "partial") == 0 || strcmp(what, "lease") == 0 ||
+			  strcmp(what, "scratch") == 0),
 	};
 	if (ret)
 		*ret = &f->items[f->n];
@@ -77,16 +81,18 @@ static bool claimable(struct varve_store *s, const char *path)
 static int see_partial(void *user, const struct scan_entry *entry, struct varve_err *e)
 {
 	struct look *l = user;
+	struct gc_file *f;
+	int r;
 
 	if (!claimable(l->st->store, entry->path))
 		return add(l, entry, "partial", "is being downloaded", false, NULL, e);
-	if (gc_has_budget(l->st->opt))
-		return add(l, entry, "partial", "unfinished download, to meet the budget", true,
-			   NULL, e);
 	if (age(entry) > PARTIAL_AGE)
 		return add(l, entry, "partial", "unfinished download, not touched for a week", true,
 			   NULL, e);
-	return add(l, entry, "partial", "the next pull resumes it", false, NULL, e);
+	r = add(l, entry, "partial", "the next pull resumes it", false, &f, e);
+	if (r == 0)
+		f->for_budget = true;
+	return r;
 }
 
 static int see_scratch(void *user, const struct scan_entry *entry, struct varve_err *e)
@@ -216,8 +222,14 @@ static int see_blob(void *user, const struct scan_entry *entry, struct varve_err
 	i = graph_find_blob(&l->st->g, &d);
 	if (i != GRAPH_NONE && (l->st->g.blobs[i].recorded || l->st->g.blobs[i].mark))
 		return 0;
-	if ((uint64_t)age(entry) < VARVE_MAX((uint64_t)ORPHAN_AGE, l->st->opt->grace) &&
-	    !gc_has_budget(l->st->opt))
+	if (l->st->foreign_unknown)
+		r = add(l, entry, "blob",
+			"has no record; index.json cannot be read and may name it", false, &f, e);
+	else if (l->old_index)
+		r = add(l, entry, "blob",
+			"has no record; index.json.bad may name it: delete that file if not", false,
+			&f, e);
+	else if ((uint64_t)age(entry) < VARVE_MAX((uint64_t)ORPHAN_AGE, l->st->opt->grace))
 		r = add(l, entry, "blob", "has no record yet; may be part of a pull that was cut",
 			false, &f, e);
 	else
@@ -249,6 +261,7 @@ int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e)
 	size_t i;
 	int r = index_view(st->store->index, note_layers, &l, e);
 
+	l.old_index = faccessat(st->store->root, LAYOUT_INDEX_BAD, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	if (l.n_diff_ids)
 		qsort(l.diff_ids, l.n_diff_ids, sizeof(*l.diff_ids), by_digest);
 	for (i = 0; r == 0 && i < VARVE_ARRAY_SIZE(places); i++)
@@ -257,16 +270,26 @@ int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e)
 	return r;
 }
 
-uint64_t gc_files_bytes(const struct gc_files *f, const char *what)
+bool gc_file_goes(const struct gc_file *f, const struct gc_state *st)
 {
-	uint64_t sum = 0;
-	size_t i;
+	return f->remove || (f->for_budget && st->drop_partials);
+}
+
+void gc_files_sum(const struct gc_files *f, uint64_t *ret_freed, uint64_t *ret_partials)
+{
+	static const char *const kinds[] = {"partial", "trash", "scratch", "blob"};
+	uint64_t freed = 0, partials = 0;
+	size_t i, k;
 
 	for (i = 0; i < f->n; i++) {
-		if (f->items[i].remove && (!what || strcmp(f->items[i].what, what) == 0))
-			sum += f->items[i].size;
+		for (k = 0; k < VARVE_ARRAY_SIZE(kinds); k++)
+			if (f->items[i].remove && strcmp(f->items[i].what, kinds[k]) == 0)
+				freed += f->items[i].size;
+		if (f->items[i].for_budget)
+			partials += f->items[i].size;
 	}
-	return sum;
+	*ret_freed = freed;
+	*ret_partials = partials;
 }
 
 /* Since the look somebody may have begun to use it. */
@@ -278,7 +301,7 @@ static bool still_free(struct gc_state *st, const struct gc_file *f, int *fd)
 		i = graph_find_blob(&st->g, &f->digest);
 		return i == GRAPH_NONE || (!st->g.blobs[i].recorded && !st->g.blobs[i].mark);
 	}
-	if (strcmp(f->what, "partial") == 0 || strcmp(f->what, "lease") == 0)
+	if (f->claim)
 		return scan_claim(st->store, f->path, fd);
 	return true;
 }
@@ -302,10 +325,10 @@ int gc_files_remove(struct gc_files *f, struct gc_state *st, struct varve_gc_res
 		struct gc_file *file = &f->items[i];
 		VARVE_CLOSE int fd = -1;
 
-		if (!file->remove)
+		if (!gc_file_goes(file, st))
 			continue;
 		if (!still_free(st, file, &fd)) {
-			file->remove = false;
+			file->remove = file->for_budget = false;
 			file->reason = "is in use now";
 			continue;
 		}

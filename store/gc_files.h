@@ -12,7 +12,9 @@ struct gc_file {
 	const char *reason;
 	uint64_t size;
 	bool remove;
-	bool is_orphan; /* a blob without a record: digest says which */
+	bool for_budget; /* a partial that goes only when a budget needs its room */
+	bool claim;      /* who uses it holds its flock */
+	bool is_orphan;  /* a blob without a record: digest says which */
 	struct varve_digest digest;
 };
 struct gc_files {
@@ -24,8 +26,9 @@ struct gc_files {
 /* Look at everything; nothing is removed. st: begun, so that derived data and orphans can be judged
  * by its graph. */
 int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e);
-/* Sum over those to be removed of one kind (NULL: all). */
-uint64_t gc_files_bytes(const struct gc_files *f, const char *what);
+bool gc_file_goes(const struct gc_file *f, const struct gc_state *st);
+/* Bytes of what goes in any case, but for derived data; and of partials that a budget may take. */
+void gc_files_sum(const struct gc_files *f, uint64_t *ret_freed, uint64_t *ret_partials);
 /* Under the exclusive lock: remove what is still free to go. Counts into ret. */
 int gc_files_remove(struct gc_files *f, struct gc_state *st, struct varve_gc_result *ret,
 		    struct varve_err *e);

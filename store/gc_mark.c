@@ -53,11 +53,9 @@ static int note_ages(struct index_txn *t, void *user, struct varve_err *e)
 int gc_begin(struct gc_state *st, struct varve_store *s, const struct varve_gc_options *opt,
 	     struct varve_err *e)
 {
-	uint64_t other_freed = st->other_freed, derived = st->derived_bytes;
 	int r;
 
-	*st = (struct gc_state){
-		.store = s, .opt = opt, .other_freed = other_freed, .derived_bytes = derived};
+	*st = (struct gc_state){.store = s, .opt = opt};
 	r = graph_load(&st->g, s, e);
 	if (r == 0)
 		r = varve_store_installs(s, NULL, &st->installs, e);
@@ -274,6 +272,21 @@ static int mark_pins(struct gc_state *st, struct varve_err *e)
 	return r;
 }
 
+/* What is younger than asked stays as a whole: a manifest keeps its image. */
+static int mark_young(struct gc_state *st, struct varve_err *e)
+{
+	uint32_t i, mark;
+	int r = st->young ? add_root(st, "younger than asked", NULL, &mark, e) : 0;
+
+	for (i = 0; r == 0 && st->young && i < st->g.n_images; i++) {
+		if (!st->young[st->g.images[i].blob])
+			continue;
+		st->image_hard[i] = true;
+		mark_image(st, i, mark);
+	}
+	return r;
+}
+
 static void clear_marks(struct gc_state *st)
 {
 	size_t i;
@@ -295,6 +308,8 @@ static int mark_hard(struct gc_state *st, struct varve_err *e)
 
 	r = mark_pins(st, e);
 	if (r == 0)
+		r = mark_young(st, e);
+	if (r == 0)
 		r = mark_installs(st, e);
 	if (r == 0)
 		r = add_root(st, "in use by a running command", NULL, &m.mark, e);
@@ -304,8 +319,12 @@ static int mark_hard(struct gc_state *st, struct varve_err *e)
 		return r;
 	m.e = &why;
 	r = scan_foreign(st->store, mark_foreign, &m, &why);
-	if (r == -VARVE_E_FORMAT || r == -ENOENT) { /* it will be made again from our records */
-		log_warn(st->store->ctx, "gc", "%s", varve_err_text(&why, text, sizeof(text)));
+	st->foreign_unknown = r == -VARVE_E_FORMAT || r == -VARVE_E_LIMIT || r == -ENOENT;
+	if (st->foreign_unknown) {
+		log_warn(
+			st->store->ctx, "gc",
+			"%s; blobs that it may name are kept; varve check --repair writes it again",
+			varve_err_text(&why, text, sizeof(text)));
 		r = 0;
 	}
 	if (r < 0 && e)
@@ -323,7 +342,7 @@ static void count_bytes(struct gc_state *st)
 
 		if (!b->present)
 			continue;
-		if (b->mark)
+		if (b->mark || st->foreign_unknown)
 			st->kept_bytes += b->size;
 		else
 			st->freed_bytes += b->size;
@@ -334,7 +353,7 @@ static void count_bytes(struct gc_state *st)
 
 bool gc_has_budget(const struct varve_gc_options *opt)
 {
-	return opt->max_size || opt->min_free || opt->min_free_percent;
+	return opt->max_size != VARVE_SIZE_UNKNOWN || opt->min_free || opt->min_free_percent;
 }
 
 static bool kept_by_glob(const struct varve_gc_options *opt, const struct graph_tag *t)
@@ -352,18 +371,21 @@ static bool kept_by_glob(const struct varve_gc_options *opt, const struct graph_
 static uint64_t excess(const struct gc_state *st, uint64_t kept, uint64_t freed)
 {
 	const struct varve_gc_options *opt = st->opt;
-	uint64_t want = opt->min_free, over = 0, derived = st->drop_derived ? 0 : st->derived_bytes;
+	uint64_t want = opt->min_free, over = 0;
+	uint64_t beside = (st->drop_derived ? 0 : st->derived_bytes) +
+			  (st->drop_partials ? 0 : st->partial_bytes);
 	struct statvfs v;
 
-	if (opt->max_size && kept + derived > opt->max_size)
-		over = kept + derived - opt->max_size;
+	if (kept + beside > opt->max_size)
+		over = kept + beside - opt->max_size;
 	if (!opt->min_free && !opt->min_free_percent)
 		return over;
 	if (fstatvfs(st->store->root, &v) == 0) {
 		uint64_t size = (uint64_t)v.f_blocks * v.f_frsize;
 		uint64_t free_now = (uint64_t)v.f_bavail * v.f_frsize;
-		uint64_t gain =
-			freed + st->other_freed + (st->drop_derived ? st->derived_bytes : 0);
+		uint64_t gain = freed + st->other_freed +
+				(st->drop_derived ? st->derived_bytes : 0) +
+				(st->drop_partials ? st->partial_bytes : 0);
 
 		want = VARVE_MAX(want, size / 100 * opt->min_free_percent);
 		if (free_now + gain < want)
@@ -480,7 +502,7 @@ static int budget_begin(struct budget *b, struct gc_state *st, struct varve_err 
 	return 0;
 }
 
-/* Which names go. The order: what nobody names, derived data, then names by last use. */
+/* Which names go. The order: what nobody names, partials, derived data, then names by last use. */
 static int choose_drops(struct gc_state *st, struct varve_err *e)
 {
 	VARVE_CLEANUP(budget_done) struct budget b = {0};
@@ -491,10 +513,12 @@ static int choose_drops(struct gc_state *st, struct varve_err *e)
 
 	if (r < 0)
 		return r;
-	for (; st->opt->older_than && i < b.n && b.items[i].last_used <= old; i++)
+	for (; st->opt->older_than != VARVE_SIZE_UNKNOWN && i < b.n && b.items[i].last_used <= old;
+	     i++)
 		drop_image(&b, b.items[i].image, "not used for longer than asked");
 	if (!gc_has_budget(st->opt))
 		return 0;
+	st->drop_partials = excess(st, b.kept, b.freed) > 0;
 	st->drop_derived = excess(st, b.kept, b.freed) > 0;
 	for (; i < b.n && excess(st, b.kept, b.freed) > 0; i++)
 		drop_image(&b, b.items[i].image, "least recently used, to meet the budget");
@@ -506,8 +530,8 @@ int gc_decide(struct gc_state *st, struct varve_err *e)
 	int r = 0;
 
 	memset(st->drop, 0, st->g.n_tags * sizeof(*st->drop));
-	st->drop_derived = false;
-	if (gc_has_budget(st->opt) || st->opt->older_than) {
+	st->drop_derived = st->drop_partials = false;
+	if (gc_has_budget(st->opt) || st->opt->older_than != VARVE_SIZE_UNKNOWN) {
 		clear_marks(st);
 		r = mark_hard(st, e);
 		if (r == 0)

@@ -23,11 +23,13 @@ struct gc_state {
 	const char **drop;    /* per tag: why its name goes; NULL: it stays */
 	struct varve_install_list installs;
 	bool *install_gone; /* its tree was deleted, its roots directory is there */
-	bool drop_derived;
+	bool drop_derived, drop_partials;
+	bool foreign_unknown; /* index.json cannot be read: it may name anything */
 	uint64_t kept_bytes;  /* present blobs that are marked */
 	uint64_t freed_bytes; /* present blobs that are not */
 	uint64_t other_freed; /* set by the caller before gc_decide(): files that go anyway */
 	uint64_t derived_bytes;
+	uint64_t partial_bytes; /* of partials that only a budget takes; set like other_freed */
 	bool budget_met;
 };
 

@@ -392,20 +392,37 @@ int ingest_commit_unnamed(struct ingest *in, struct lease *l, struct varve_diges
 
 /* --- small documents --- */
 
-/* Without a name until it is whole; a named temporary where the file system has no O_TMPFILE. */
+/*
+ * Without a name until it is whole; a named temporary where the file system has no O_TMPFILE, which
+ * is flocked, and made under the lock so that gc never sees it before that.
+ */
+static int open_document(struct varve_store *s, char tmp[LAYOUT_PATH_MAX])
+{
+	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
+	VARVE_CLOSE int fd = openat(s->root, LAYOUT_TMP, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char random[17];
+
+	tmp[0] = '\0';
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+		return VARVE_TAKE_FD(fd);
+	if (lock_acquire(&lock, s->root, LOCK_SH, NULL) < 0)
+		return -1;
+	fsx_random_name(random);
+	(void)snprintf(tmp, LAYOUT_PATH_MAX, LAYOUT_TMP "/x.%s", random);
+	fd = openat(s->root, tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0 || fsx_flock(fd, LOCK_EX) < 0)
+		return -1;
+	return VARVE_TAKE_FD(fd);
+}
+
 static int write_document(struct varve_store *s, const struct varve_digest *d, const void *p,
 			  size_t n, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
-	char path[LAYOUT_PATH_MAX], tmp[LAYOUT_PATH_MAX] = "", random[17], proc[32];
-	VARVE_CLOSE int fd = openat(s->root, LAYOUT_TMP, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[LAYOUT_PATH_MAX], tmp[LAYOUT_PATH_MAX], proc[32];
+	VARVE_CLOSE int fd = open_document(s, tmp);
 	int r;
 
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
-		fsx_random_name(random);
-		(void)snprintf(tmp, sizeof(tmp), LAYOUT_TMP "/x.%s", random);
-		fd = openat(s->root, tmp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	}
 	if (fd < 0 || fsx_write_all(fd, p, n) < 0 || fchmod(fd, 0444) < 0 || fsync(fd) < 0)
 		goto failed;
 	r = lock_acquire(&lock, s->root, LOCK_SH, e);

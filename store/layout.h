@@ -8,6 +8,7 @@
 #define LAYOUT_VERSION_FILE "VERSION"
 #define LAYOUT_OCI          "oci-layout"
 #define LAYOUT_INDEX        "index.json"
+#define LAYOUT_INDEX_BAD    "index.json.bad" /* a damaged one, kept for its reader */
 #define LAYOUT_INSTALLS     "installs.json"
 #define LAYOUT_LOCK         "lock"
 #define LAYOUT_GATE         "gate"

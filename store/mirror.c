@@ -242,7 +242,7 @@ static void read_old(struct varve_store *s, json **ret)
 	if (why.code != ENOENT) {
 		log_warn(s->ctx, "store", "%s; it is kept as " LAYOUT_INDEX ".bad and made again",
 			 varve_err_text(&why, text, sizeof(text)));
-		(void)renameat(s->root, LAYOUT_INDEX, s->root, LAYOUT_INDEX ".bad");
+		(void)renameat(s->root, LAYOUT_INDEX, s->root, LAYOUT_INDEX_BAD);
 	}
 }
 

@@ -209,12 +209,14 @@ struct varve_gc_item {
 	const char *name; /* digest or reference */
 	uint64_t size;
 	const char *reason; /* "tag debian:sid", "no image needs it", … */
+	/* Of a tag: what only its image needs, and what others need too. */
+	uint64_t own_size, shared_size;
 };
 struct varve_gc_options {
 	size_t size;
 	bool dry_run;
-	uint64_t max_size;   /* 0: none */
-	uint64_t older_than; /* seconds since last use, 0: none */
+	uint64_t max_size;   /* bytes; VARVE_SIZE_UNKNOWN: none */
+	uint64_t older_than; /* seconds since last use; VARVE_SIZE_UNKNOWN: none */
 	uint64_t min_free;   /* bytes to be free on the file system, 0: none */
 	unsigned min_free_percent;
 	const char *const *keep; /* globs of names that budget mode leaves alone */
@@ -224,15 +226,18 @@ struct varve_gc_options {
 };
 #define VARVE_GC_OPTIONS_INIT                                                                      \
 	{                                                                                          \
-		.size = sizeof(struct varve_gc_options)                                            \
+		.size = sizeof(struct varve_gc_options), .max_size = VARVE_SIZE_UNKNOWN,           \
+		.older_than = VARVE_SIZE_UNKNOWN                                                   \
 	}
 struct varve_gc_result {
 	uint64_t kept_blobs, kept_bytes;
 	uint64_t removed_blobs, removed_bytes;
 	uint64_t removed_tags, removed_partials;
 };
-/* VARVE_E_BUDGET: everything removable is gone and the budget is still not met; the result is
- * valid. */
+/*
+ * VARVE_E_BUDGET: everything removable is gone and the budget is still not met. The result is valid
+ * then, and after any other failure it counts what was removed before.
+ */
 VARVE_PUBLIC int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
 				struct varve_gc_result *ret, struct varve_err *e);
 

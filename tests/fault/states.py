@@ -72,7 +72,7 @@ class States(FaultCase):
             "install over": (self.installed, ["--offline", "install", "--force", self.two], self.has_both_trees),
             "switch": (self.installed, ["switch", self.two], self.two_is_active),
             "rollback": (self.switched, ["rollback"], self.one_is_active),
-            "gc": (self.garbage, ["gc", "--older-than", "0s"], self.holds_one),
+            "gc": (self.garbage, ["gc"], self.holds_one),
             "remove": (self.installed, ["remove", self.one], self.has_both_trees_any),
             "remove tree": (self.installed, ["remove", "--installed", self.label(self.two)], self.has_one_active),
             "repair": (self.damaged, ["check", "--read-data", "--repair"], self.holds_one),

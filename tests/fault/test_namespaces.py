@@ -31,7 +31,7 @@ class PidNamespaces(FaultCase):
         for round_ in range(3):
             running = [self.varve.popen("pull", ref, prefix=ALONE) for ref in self.refs * 2]
             running += [self.varve.popen("install", "--force", "--name", f"n{i}", ref, prefix=ALONE) for i, ref in enumerate(self.refs)]
-            running += [self.varve.popen(*c, prefix=ALONE) for c in (["gc", "--older-than", "0s"], ["list"], ["check"], ["gc"])]
+            running += [self.varve.popen(*c, prefix=ALONE) for c in (["gc"], ["list"], ["check"], ["gc"])]
             for process in running:
                 _, err = process.communicate(timeout=120)
                 self.assertEqual(process.returncode, 0, err.decode())
@@ -50,8 +50,8 @@ class PidNamespaces(FaultCase):
         time.sleep(1.5)
         self.assertIsNone(pull.poll(), "the pull was too quick to test anything")
         for _ in range(5):
-            self.varve.run("gc", "--older-than", "0s")
-            self.varve.run("gc", "--older-than", "0s", prefix=ALONE)
+            self.varve.run("gc")
+            self.varve.run("gc", prefix=ALONE)
         _, err = pull.communicate(timeout=120)
         self.assertEqual(pull.returncode, 0, err.decode())
         self.varve.run("check", "--read-data")
@@ -66,7 +66,7 @@ class PidNamespaces(FaultCase):
         time.sleep(1)
         pull.kill()
         pull.communicate()
-        self.varve.run("gc", "--older-than", "0s", timeout=20)
+        self.varve.run("gc", timeout=20)
         self.varve.run("pull", self.refs[1], timeout=20)
         self.varve.run("check", "--read-data")
 

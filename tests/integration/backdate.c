@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moves the last use of every image of a store back, so that tests need not wait for hours:
+ * Moves the last use of every image of a store back by some seconds, so that tests need not wait
+ * for hours:
  *
  *     backdate STORE SECONDS
  */
@@ -13,7 +14,7 @@
 
 struct back {
 	struct graph g;
-	int64_t when;
+	int64_t by;
 };
 
 static int put_all(struct index_txn *t, void *user, struct varve_err *e)
@@ -37,11 +38,11 @@ static int put_all(struct index_txn *t, void *user, struct varve_err *e)
 		while (n < 256 && image_next_ref(&rec.refs, &refs[n]))
 			n++;
 		rec.n_refs = (uint32_t)n;
-		rec.fetched_at = b->when;
+		rec.fetched_at -= b->by;
 		buf_init(&image, RECORD_MAX);
 		buf_init(&used, RECORD_MAX);
 		image_record_put(&image, &rec, refs);
-		used_record_put(&used, b->when);
+		used_record_put(&used, b->g.images[i].last_used - b->by);
 		r = index_put(t, INDEX_IMAGE, record_digest_key(d), record_digest_len(d), image.p,
 			      image.n, e);
 		if (r == 0)
@@ -58,7 +59,7 @@ int main(int argc, char **argv)
 	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
 	struct varve_ctx ctx = {0};
 	struct varve_store *s;
-	struct back b = {.when = 0};
+	struct back b = {.by = 0};
 	struct varve_err e;
 	char text[512];
 	int r;
@@ -66,7 +67,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	opt.path = argv[1];
-	b.when = store_now() - atoll(argv[2]);
+	b.by = atoll(argv[2]);
 	r = varve_store_open(&s, &ctx, &opt, &e);
 	if (r == 0) {
 		r = graph_load(&b.g, s, &e);

@@ -2,10 +2,11 @@
 """The store over its life: last use, what gc takes by which option, what comes back after a loss."""
 
 import pathlib
+import random
 import subprocess
 import time
 
-from support import Case, Tar, binary
+from support import Case, Tar, Varve, binary
 
 HOUR, DAY = 3600, 86400
 
@@ -90,3 +91,76 @@ class Installed(StoreCase):
         self.varve.run("tag", digest, "again:1")
         self.varve.run("--offline", "install", "again:1")
         self.assertCleanStore()
+
+
+class Gc(StoreCase):
+    """Each option of gc by the command."""
+
+    def three(self, varve=None, size=700):
+        """Three pulled images, the first one used the longest ago; layers of about a megabyte."""
+        varve = varve or self.varve
+        refs = []
+        for i in range(3):
+            layout = self.layout()
+            layout.image("x", [Tar().file("f", random.Random(i).randbytes(size << 10))], compression="none")
+            refs.append(self.server.push(layout, "x", f"team/i{i}", "1"))
+            varve.run("pull", refs[i])
+            self.backdate(DAY, varve.store)
+        return refs
+
+    def names(self, varve=None):
+        return sorted(i["reference"] for i in (varve or self.varve).json("list")["images"])
+
+    def test_max_size(self):
+        refs = self.three()
+        self.varve.run("cat", refs[0], "f")
+        said = self.varve.json("gc", "--max-size", "1700K")
+        self.assertEqual(self.names(), sorted([refs[0], refs[2]]))
+        tag = next(i for i in said["items"] if i["what"] == "tag")
+        self.assertEqual(tag["name"], refs[1])
+        self.assertGreater(tag["own_size"], 700 << 10)
+        self.assertEqual(tag["size"], tag["own_size"] + tag["shared_size"])
+        out = self.varve.run("gc", "--max-size", "900K", "--dry-run").out
+        self.assertIn("of its own, 0 B shared", out)
+        self.varve.run("pin", refs[2])
+        self.varve.run("gc", "--max-size", "0", status=3)
+        self.assertEqual(self.names(), [refs[2]])
+        self.varve.run("unpin", refs[2])
+        self.varve.run("gc", "--max-size", "0")
+        self.assertEqual(self.varve.json("df")["blobs"], 0)
+
+    def test_keep(self):
+        refs = self.three()
+        self.varve.run("gc", "--older-than", "1h", "--keep", "*i0:1", "--keep", refs[2])
+        self.assertEqual(self.names(), sorted([refs[0], refs[2]]))
+        self.varve.run("gc", "--older-than", "0s")
+        self.assertEqual(self.names(), [])
+
+    def test_grace(self):
+        refs = self.three()
+        self.varve.run("remove", refs[0])
+        before = self.varve.json("df")["blobs"]
+        self.varve.run("gc", "--grace", "1h")
+        self.assertEqual(self.varve.json("df")["blobs"], before)
+        self.varve.run("gc")
+        self.assertEqual(self.varve.json("df")["blobs"], before - 3)
+
+    def test_min_free(self):
+        varve = Varve(self.path("v"), store=self.tmpfs("32M") / "store")
+        refs = self.three(varve, 8 << 10)
+        varve.run("gc", "--min-free", "1M")
+        self.assertEqual(self.names(varve), sorted(refs))
+        varve.run("gc", "--min-free", "10M")
+        self.assertEqual(self.names(varve), sorted(refs[1:]))
+        varve.run("gc", "--min-free", "60%")
+        self.assertEqual(self.names(varve), [refs[2]])
+        varve.run("gc", "--min-free", "99%", status=3)
+        self.assertEqual(self.names(varve), [])
+
+    def test_without_nameless_temporaries(self):
+        """A file system without O_TMPFILE: documents take a name in tmp/ for a moment."""
+        ref = self.push("plain")
+        self.varve.run("pull", ref, prefix=["strace", "-f", "-qq", "-o", self.path("log"), "-P", "tmp", "-e", "trace=openat",
+                                            "-e", "inject=openat:error=EOPNOTSUPP"])
+        self.assertCleanStore()
+        self.assertEqual([p.name for p in (self.varve.store / "tmp").iterdir()], ["partial"])

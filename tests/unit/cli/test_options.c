@@ -12,7 +12,7 @@ struct values {
 	unsigned count, number, choice;
 	const char *text;
 	struct opt_list list;
-	uint64_t size, seconds;
+	struct opt_amount size, seconds;
 	struct varve_platform platform;
 };
 #define AT(member) offsetof(struct values, member)
@@ -76,8 +76,8 @@ static void every_kind(void **state)
 	assert_int_equal(v.list.n, 2);
 	assert_string_equal(v.list.items[1], "2");
 	assert_null(v.list.items[2]);
-	assert_int_equal(v.size, 1024);
-	assert_int_equal(v.seconds, 7200);
+	assert_int_equal(v.size.n, 1024);
+	assert_int_equal(v.seconds.n, 7200);
 	assert_string_equal(v.platform.arch, "arm64");
 	done(&v);
 }

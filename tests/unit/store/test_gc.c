@@ -3,7 +3,9 @@
 #include "store_fixture.h"
 
 #include "store/base/hash.h"
+#include "store/blob_record.h"
 #include "store/discard.h"
+#include "store/gc_files.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -12,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -163,8 +166,9 @@ static void a_lease_of_a_killed_process_holds_nothing(void **state)
 	struct fixture *f = *state;
 	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
 	struct varve_digest blob = {0};
+	struct timespec old[2] = {{time(NULL) - 90000, 0}, {time(NULL) - 90000, 0}};
 	int ready[2], status;
-	char byte;
+	char byte, path[512];
 	pid_t pid;
 
 	assert_int_equal(pipe(ready), 0);
@@ -184,7 +188,7 @@ static void a_lease_of_a_killed_process_holds_nothing(void **state)
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	opt.max_size = 1; /* a budget takes orphans of any age */
+	opt.max_size = 1;
 	assert_int_equal(varve_store_gc(f->store, &opt, &(struct varve_gc_result){0}, &f->err) ==
 					 0 ||
 				 f->err.code == VARVE_E_BUDGET,
@@ -195,6 +199,10 @@ static void a_lease_of_a_killed_process_holds_nothing(void **state)
 	assert_int_equal(fixture_count(f, "leases"), 1);
 	(void)varve_store_gc(f->store, &opt, &(struct varve_gc_result){0}, &f->err);
 	assert_int_equal(fixture_count(f, "leases"), 0);
+	/* Not even a budget takes it before its day is over: it may be of another tool. */
+	assert_true(has(f, &blob));
+	assert_int_equal(utimensat(AT_FDCWD, fixture_blob_path(f, &blob, path), old, 0), 0);
+	assert_int_equal(run(f, &opt).removed_blobs, 1);
 	assert_false(has(f, &blob));
 	close(ready[0]);
 	close(ready[1]);
@@ -389,6 +397,112 @@ static void partials(void **state)
 	assert_int_equal(fixture_count(f, "tmp/partial"), 0);
 }
 
+static void a_budget_takes_partials_only_for_their_room(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct varve_gc_result r;
+	const char *name = "tmp/partial/"
+			   "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+	uint64_t bytes;
+
+	fixture_image(f, "one:1", NULL, ab);
+	bytes = run(f, &opt).kept_bytes;
+	fixture_write(f, name, "hello");
+	opt.max_size = bytes + 5; /* what the store takes now */
+	assert_int_equal(run(f, &opt).removed_partials, 0);
+	opt.max_size = bytes + 4;
+	opt.dry_run = true;
+	r = run(f, &opt);
+	assert_int_equal(r.removed_partials, 1);
+	assert_int_equal(r.removed_bytes, 5);
+	assert_true(fixture_exists(f, name));
+	opt.dry_run = false;
+	r = run(f, &opt);
+	assert_int_equal(r.removed_partials, 1);
+	assert_int_equal(r.removed_tags, 0); /* a name goes only after it */
+	assert_int_equal(r.kept_bytes, bytes);
+	assert_false(fixture_exists(f, name));
+}
+
+static void nothing_is_a_budget_too(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct fixture_image one = fixture_image(f, "one:1", NULL, ab);
+
+	fixture_image(f, "two:1", NULL, ac);
+	assert_ok(varve_store_pin(f->store, "one:1", true, &f->err), &f->err);
+	opt.older_than = 0;
+	assert_int_equal(run(f, &opt).removed_tags, 1);
+	assert_true(has(f, &one.layers[1]));
+	assert_ok(varve_store_pin(f->store, "one:1", false, &f->err), &f->err);
+	opt = (struct varve_gc_options)VARVE_GC_OPTIONS_INIT;
+	opt.max_size = 0;
+	assert_int_equal(run(f, &opt).removed_tags, 1);
+	assert_int_equal(fixture_count(f, "blobs/sha256"), 0);
+}
+
+static int age_layer(struct index_txn *t, void *user, struct varve_err *e)
+{
+	struct blob_record rec;
+	int r = blob_record_load(t, user, &rec, e);
+
+	rec.added_at -= 7200;
+	return r == 1 ? blob_record_store(t, user, &rec, e) : -1;
+}
+
+static void the_young_are_kept_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct fixture_image one = fixture_image(f, "one:1", NULL, ab);
+	struct seen s = {.name = DIGEST_STR(&one.layers[0])};
+
+	assert_int_equal(index_update(f->store->index, age_layer, &one.layers[0], &f->err), 0);
+	assert_ok(varve_store_untag(f->store, "one:1", NULL, &f->err), &f->err);
+	opt.grace = 3600;
+	opt.item = see;
+	opt.user = &s;
+	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	assert_string_equal(s.reason, "younger than asked");
+	assert_int_equal(images(f), 1);
+	opt.grace = 0;
+	assert_int_equal(run(f, &opt).removed_blobs, 4);
+}
+
+static void what_an_unreadable_index_may_name_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct fixture_image one = fixture_image(f, "one:1", NULL, ab);
+	struct varve_digest theirs = fixture_blob(f, "theirs");
+	struct timespec old[2] = {{time(NULL) - 90000, 0}, {time(NULL) - 90000, 0}};
+	struct seen s = {.name = DIGEST_STR(&theirs)};
+	char path[512];
+
+	opt.item = see;
+	opt.user = &s;
+	assert_int_equal(utimensat(AT_FDCWD, fixture_blob_path(f, &theirs, path), old, 0), 0);
+	assert_ok(varve_store_untag(f->store, "one:1", NULL, &f->err), &f->err);
+	fixture_write(f, "index.json", "{\"manifests\": [");
+	f->warnings = 0;
+	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	assert_int_equal(images(f), 1);
+	assert_true(f->warnings > 0);
+	assert_non_null(strstr(s.reason, "index.json cannot be read"));
+	/* A writer made it again; what was in the old one is not known all the same. */
+	fixture_image(f, "two:1", NULL, ac);
+	assert_int_equal(run(f, &opt).removed_blobs, 3);
+	assert_false(has(f, &one.manifest));
+	assert_true(has(f, &theirs));
+	assert_non_null(strstr(s.reason, "index.json.bad may name it"));
+	snprintf(path, sizeof(path), "%s/index.json.bad", f->path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(run(f, &opt).removed_blobs, 1);
+	assert_false(has(f, &theirs));
+}
+
 static void what_cut_commands_leave_is_removed(void **state)
 {
 	struct fixture *f = *state;
@@ -401,6 +515,33 @@ static void what_cut_commands_leave_is_removed(void **state)
 	assert_int_equal(fixture_count(f, "tmp"), 1);
 	assert_int_equal(fixture_count(f, "trash"), 0);
 	assert_int_equal(fixture_count(f, "leases"), 0);
+}
+
+static void what_got_an_owner_since_the_look_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	struct varve_gc_result r = {0};
+	struct gc_files files = {0};
+	struct gc_state st;
+	char path[512];
+	int fd;
+
+	fixture_write(f, "tmp/x.0123456789abcdef", "scratch");
+	assert_ok(gc_begin(&st, f->store, &opt, &f->err), &f->err);
+	assert_ok(gc_decide(&st, &f->err), &f->err);
+	assert_ok(gc_files_scan(&files, &st, &f->err), &f->err);
+	assert_int_equal(files.n, 1);
+	assert_true(gc_file_goes(&files.items[0], &st));
+	snprintf(path, sizeof(path), "%s/tmp/x.0123456789abcdef", f->path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_ok(gc_files_remove(&files, &st, &r, &f->err), &f->err);
+	assert_true(fixture_exists(f, "tmp/x.0123456789abcdef"));
+	assert_string_equal(files.items[0].reason, "is in use now");
+	close(fd);
+	gc_files_done(&files);
+	gc_end(&st);
 }
 
 static void df_tells_shared_from_own(void **state)
@@ -435,7 +576,12 @@ int main(void)
 		TEST(entries_of_other_tools_hold),
 		TEST(budget_drops_the_least_recently_used),
 		TEST(partials),
+		TEST(a_budget_takes_partials_only_for_their_room),
+		TEST(nothing_is_a_budget_too),
+		TEST(the_young_are_kept_whole),
+		TEST(what_an_unreadable_index_may_name_stays),
 		TEST(what_cut_commands_leave_is_removed),
+		TEST(what_got_an_owner_since_the_look_stays),
 		TEST(df_tells_shared_from_own),
 	};
 
