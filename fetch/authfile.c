@@ -12,13 +12,10 @@
 
 #define HUB        "docker.io"
 #define HUB_SERVER "https://index.docker.io/v1/"
-#define KEY_MAX    1024
 
 void credential_done(struct credential *c)
 {
-	if (c->secret)
-		explicit_bzero(c->secret, strlen(c->secret));
-	free(c->secret);
+	text_forget(&c->secret);
 	free(c->user);
 	free(c->source);
 	*c = (struct credential){0};
@@ -55,11 +52,11 @@ bool helper_name_ok(const char *name)
 }
 
 /* "https://h/v1/" -> "h"; "h/ns" stays; Docker Hub's names become one. */
-static void normalise_key(const char *key, char out[KEY_MAX])
+void authfile_normalise_key(const char *key, char out[AUTHFILE_KEY_MAX])
 {
 	bool url = !strncmp(key, "https://", 8) || !strncmp(key, "http://", 7);
 	const char *p = url ? strstr(key, "://") + 3 : key;
-	char host[KEY_MAX];
+	char host[AUTHFILE_KEY_MAX];
 	size_t n = strcspn(p, "/");
 
 	(void)snprintf(host, sizeof(host), "%.*s", (int)VARVE_MIN(n, sizeof(host) - 1), p);
@@ -68,7 +65,7 @@ static void normalise_key(const char *key, char out[KEY_MAX])
 	if (url || !strcmp(p, "/v1/") || !strcmp(p, "/v2/") || !strcmp(p, "/v1") ||
 	    !strcmp(p, "/v2") || !strcmp(p, "/"))
 		p = "";
-	(void)snprintf(out, KEY_MAX, "%s%s", authfile_host(host), p);
+	(void)snprintf(out, AUTHFILE_KEY_MAX, "%s%s", authfile_host(host), p);
 }
 
 /* base64 of user:password, cut at the first colon; old tools padded with NUL. */
@@ -77,7 +74,7 @@ static int decode_auth(struct credential *ret, const char *auth, struct varve_er
 	VARVE_CLEANUP(buf_done) struct buf raw = {0};
 	struct span rest, user;
 
-	buf_init(&raw, 65536);
+	buf_init_secret(&raw, 65536);
 	if (!text_base64_decode(span_str(auth), &raw))
 		return varve_fail(e, VARVE_E_FORMAT, "an \"auth\" that is not base64");
 	while (raw.n && raw.p[raw.n - 1] == 0)
@@ -87,7 +84,6 @@ static int decode_auth(struct credential *ret, const char *auth, struct varve_er
 		return varve_fail(e, VARVE_E_FORMAT, "an \"auth\" that is not user:password");
 	ret->user = span_dup(user);
 	ret->secret = span_dup(rest);
-	explicit_bzero(raw.p, raw.n);
 	ret->kind = CREDENTIAL_PASSWORD;
 	return ret->user && ret->secret ? 0 : varve_fail_oom(e);
 }
@@ -136,12 +132,12 @@ static int read_entry(struct credential *ret, const json *entry, struct varve_er
 static const json *find_entry(const json *auths, const char *want)
 {
 	const json *same = NULL;
-	char key[KEY_MAX];
+	char key[AUTHFILE_KEY_MAX];
 
 	for (const json *j = json_first(auths); j; j = json_next(j)) {
 		if (!strcmp(json_key(j), want))
 			return j;
-		normalise_key(json_key(j), key);
+		authfile_normalise_key(json_key(j), key);
 		if (!same && !strcmp(key, want))
 			same = j;
 	}
@@ -151,7 +147,7 @@ static const json *find_entry(const json *auths, const char *want)
 static int find_auths(struct credential *ret, const json *auths, const char *host, const char *path,
 		      struct varve_err *e)
 {
-	char want[KEY_MAX], *slash;
+	char want[AUTHFILE_KEY_MAX], *slash;
 	int r;
 
 	(void)snprintf(want, sizeof(want), "%s%s%s", host, path ? "/" : "", path ? path : "");
@@ -184,7 +180,7 @@ static int set_helper(struct authfile_answer *ret, const char *name, bool specif
 int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool legacy,
 		  const char *host, const char *path, struct varve_err *e)
 {
-	JSON_FREE json *doc = NULL;
+	JSON_FREE_SECRET json *doc = NULL;
 	const json *helpers;
 	const char *name = NULL;
 	int r = json_parse(&doc, p, n, AUTHFILE_MAX, e);
@@ -197,9 +193,9 @@ int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool leg
 	host = authfile_host(host);
 	helpers = legacy ? NULL : json_get(doc, "credHelpers");
 	for (const json *j = json_first(helpers); j && !name; j = json_next(j)) {
-		char key[KEY_MAX];
+		char key[AUTHFILE_KEY_MAX];
 
-		normalise_key(json_key(j), key);
+		authfile_normalise_key(json_key(j), key);
 		if (!strcmp(key, host))
 			name = json_str(j);
 	}
@@ -214,7 +210,7 @@ int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool leg
 
 int helper_answer_parse(struct credential *ret, const void *p, size_t n, struct varve_err *e)
 {
-	JSON_FREE json *doc = NULL;
+	JSON_FREE_SECRET json *doc = NULL;
 	const char *user, *secret;
 	int r = json_parse(&doc, p, n, 65536, e);
 

@@ -6,7 +6,8 @@
 #include "fetch/credentials.h"
 #include "store/base/json.h"
 
-#define AUTHFILE_MAX (1u << 20)
+#define AUTHFILE_MAX     (1u << 20)
+#define AUTHFILE_KEY_MAX 1024
 
 /* What one auth file says about a registry. */
 struct authfile_answer {
@@ -24,6 +25,8 @@ void authfile_answer_done(struct authfile_answer *a);
 
 /* The server name that Docker's tools use for a host: Docker Hub's is a URL (PROTOCOL 1.10). */
 const char *authfile_server_name(const char *host);
+/* The host, or host and namespace, that a key of "auths" means: "https://h/v1/" is "h". */
+void authfile_normalise_key(const char *key, char out[AUTHFILE_KEY_MAX]);
 /* docker.io for each of its names, otherwise host. */
 const char *authfile_host(const char *host);
 /* What a helper prints on "get". VARVE_E_FORMAT. */

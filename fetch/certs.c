@@ -104,10 +104,25 @@ static int load_dir(struct http_tls *tls, const char *dir, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "%s", dir) : 1;
 }
 
+/* The directory of a host below one base; 1: read. */
+static int load_host(struct http_tls *tls, const char *base, const char *host, unsigned port,
+		     struct varve_err *e)
+{
+	char dir[4096];
+	int r;
+
+	(void)snprintf(dir, sizeof(dir), "%s/certs.d/%s:%u", base, host, port);
+	r = load_dir(tls, dir, e);
+	if (r != 0 || port != 443)
+		return r;
+	(void)snprintf(dir, sizeof(dir), "%s/certs.d/%s", base, host);
+	return load_dir(tls, dir, e);
+}
+
 int certs_load(struct http_tls *tls, const struct url *u, struct varve_err *e)
 {
 	const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-	char dir[4096], bases[3][1024] = {"", "/etc/containers", "/etc/docker"};
+	char bases[3][1024] = {"", "/etc/containers", "/etc/docker"};
 	int r = 0;
 
 	if (!u->https)
@@ -119,12 +134,10 @@ int certs_load(struct http_tls *tls, const struct url *u, struct varve_err *e)
 	for (size_t i = 0; r == 0 && i < VARVE_ARRAY_SIZE(bases); i++) {
 		if (!*bases[i])
 			continue;
-		(void)snprintf(dir, sizeof(dir), "%s/certs.d/%s:%u", bases[i], u->host, u->port);
-		r = load_dir(tls, dir, e);
-		if (r != 0 || u->port != 443)
-			continue;
-		(void)snprintf(dir, sizeof(dir), "%s/certs.d/%s", bases[i], u->host);
-		r = load_dir(tls, dir, e);
+		r = load_host(tls, bases[i], u->host, u->port, e);
+		/* Docker Hub's name in such directories is that of references (1.10). */
+		if (r == 0 && !strcmp(u->host, url_api_host("docker.io")))
+			r = load_host(tls, bases[i], "docker.io", u->port, e);
 	}
 	return r < 0 ? r : 0;
 }

@@ -105,6 +105,8 @@ int client_host(struct client *c, const struct url *u, bool insecure, struct hos
 	url_origin(u, &origin);
 	for (h = c->hosts; h; h = h->next)
 		if (!strcmp(h->origin, origin.p)) {
+			/* It may be a registry of the list and where another one redirects to. */
+			h->tls.skip_verify = insecure;
 			*ret = h;
 			return 0;
 		}
@@ -124,6 +126,27 @@ int client_host(struct client *c, const struct url *u, bool insecure, struct hos
 	c->hosts = h;
 	*ret = h;
 	return 0;
+}
+
+bool client_listed_insecure(const struct client *c, const struct url *u)
+{
+	VARVE_CLEANUP(buf_done) struct buf origin = {0};
+	char with_port[300];
+
+	buf_init(&origin, 512);
+	url_origin(u, &origin);
+	(void)snprintf(with_port, sizeof(with_port), "%s:%u", u->host, u->port);
+	return config_host_insecure(c->config, strstr(origin.p, "://") + 3) ||
+	       config_host_insecure(c->config, with_port);
+}
+
+bool endpoint_is(const struct endpoint *p, const struct url *u)
+{
+	char text[600];
+	struct url own;
+
+	(void)snprintf(text, sizeof(text), "%s://%s/", p->https ? "https" : "http", p->authority);
+	return url_parse(&own, text, NULL) == 0 && url_same_origin(&own, u);
 }
 
 int client_endpoint(struct client *c, const char *authority, const char *prefix, bool insecure,

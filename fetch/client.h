@@ -35,7 +35,8 @@ struct endpoint {
 	bool wants_basic;
 	struct credential credential;
 	bool credential_known, credential_refreshed;
-	char *credential_path; /* repository the credential was looked up for */
+	bool credential_withheld; /* its token server looks foreign: it got no credential */
+	char *credential_path;    /* repository the credential was looked up for */
 };
 
 /* One place for a repository. */
@@ -71,6 +72,7 @@ struct client {
 	struct token *tokens;
 	struct buf warned; /* texts of Warning headers that were shown */
 	bool wait;
+	bool offer_wait; /* the command has an option --wait */
 };
 
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
@@ -82,6 +84,10 @@ int client_host(struct client *c, const struct url *u, bool insecure, struct hos
 /* Borrowed; made once per repository. VARVE_E_CONFIG: the registry is blocked. */
 int client_repo(struct client *c, const char *domain, const char *path, struct repo **ret,
 		struct varve_err *e);
+/* Does the configuration list this host (and port, if it is not the default) as insecure? */
+bool client_listed_insecure(const struct client *c, const struct url *u);
+/* Is u at the same scheme, host and port? */
+bool endpoint_is(const struct endpoint *p, const struct url *u);
 /* One endpoint by authority; made if new. */
 int client_endpoint(struct client *c, const char *authority, const char *prefix, bool insecure,
 		    struct endpoint **ret, struct varve_err *e);

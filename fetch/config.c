@@ -113,7 +113,7 @@ const struct config_registry *config_registry_for(const struct varve_config *c, 
 bool config_host_insecure(const struct varve_config *c, const char *host)
 {
 	for (char **s = c->insecure; s && *s; s++)
-		if (!strcasecmp(*s, host))
+		if (!strcasecmp(*s, host) || !strcasecmp(url_api_host(*s), host))
 			return true;
 	return false;
 }

@@ -72,7 +72,7 @@ int credentials_ask_helper(struct credential *ret, const char *name, const char 
 	VARVE_CLEANUP(buf_done) struct buf out = {0};
 	int status, r;
 
-	buf_init(&out, HELPER_OUT_MAX);
+	buf_init_secret(&out, HELPER_OUT_MAX);
 	r = helper_run(name, "get", authfile_server_name(host), &out, &status, ctx, e);
 	if (r < 0)
 		return r;
@@ -85,7 +85,6 @@ int credentials_ask_helper(struct credential *ret, const char *name, const char 
 				  name, status);
 	}
 	r = helper_answer_parse(ret, out.p, out.n, e);
-	explicit_bzero(out.p, out.n);
 	ret->from_helper = r == 0;
 	return r < 0 ? varve_wrap(e, r, "docker-credential-%s", name) : 0;
 }
@@ -118,12 +117,11 @@ static int look_into(struct credential *ret, const char *file, bool legacy, cons
 	VARVE_CLEANUP(authfile_answer_done) struct authfile_answer a = {0};
 	int r;
 
-	buf_init(&b, AUTHFILE_MAX);
+	buf_init_secret(&b, AUTHFILE_MAX);
 	r = read_user_file(file, &b, e);
 	if (r <= 0)
 		return r;
 	r = authfile_find(&a, b.p, b.n, legacy, host, path, e);
-	explicit_bzero(b.p, b.n);
 	if (r < 0)
 		return varve_wrap(e, r, "%s", file);
 	if (a.helper)
@@ -134,6 +132,17 @@ static int look_into(struct credential *ret, const char *file, bool legacy, cons
 	a.credential = (struct credential){0};
 	ret->source = strdup(file);
 	return ret->source ? 0 : varve_fail_oom(e);
+}
+
+bool credentials_file_has(const char *file, bool legacy, const char *host)
+{
+	VARVE_CLEANUP(buf_done) struct buf b = {0};
+	VARVE_CLEANUP(authfile_answer_done) struct authfile_answer a = {0};
+
+	buf_init_secret(&b, AUTHFILE_MAX);
+	return read_user_file(file, &b, NULL) > 0 &&
+	       authfile_find(&a, b.p, b.n, legacy, host, NULL, NULL) == 0 &&
+	       a.credential.kind != CREDENTIAL_NONE;
 }
 
 /* Parsed here, because libcurl's own reading has leaked (PROTOCOL 2.27). */
@@ -147,7 +156,7 @@ static int look_into_netrc(struct credential *ret, const char *host, struct varv
 	if (!env_path(file, sizeof(file), "NETRC", "") &&
 	    !env_path(file, sizeof(file), "HOME", "/.netrc"))
 		return 0;
-	buf_init(&b, AUTHFILE_MAX);
+	buf_init_secret(&b, AUTHFILE_MAX);
 	r = read_user_file(file, &b, e);
 	if (r <= 0)
 		return r;
@@ -156,7 +165,6 @@ static int look_into_netrc(struct credential *ret, const char *host, struct varv
 		if (!ret->source)
 			r = varve_fail_oom(e);
 	}
-	explicit_bzero(b.p, b.n);
 	return r < 0 ? r : 0;
 }
 

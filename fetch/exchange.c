@@ -34,9 +34,9 @@ void call_done(struct call *c)
 	buf_done(&c->url);
 	buf_done(&c->tried);
 	free(c->resource);
-	free(c->sent_auth);
-	free(c->authorization);
-	free(c->form);
+	text_forget(&c->sent_auth);
+	text_forget(&c->authorization);
+	text_forget(&c->form);
 	c->client = NULL;
 }
 
@@ -77,8 +77,7 @@ static bool usable(const struct call *c, size_t i, bool breaker)
 	if (!breaker || !t->mirror)
 		return true;
 	for (const struct host *h = c->client->hosts; h; h = h->next)
-		if (h->broken_until_ms > now && t->endpoint && strstr(h->origin, "://") &&
-		    !strcmp(strstr(h->origin, "://") + 3, t->endpoint->authority))
+		if (h->broken_until_ms > now && t->endpoint && endpoint_is(t->endpoint, &h->url))
 			return false;
 	return true;
 }
@@ -251,6 +250,30 @@ static int on_body(struct http_request *rq, const void *p, size_t n)
 	return c->verdict == CALL_OK ? 0 : -1;
 }
 
+/* Classes of addresses that the request must not end at, whatever its name leads to. */
+static unsigned refused_addresses(const struct call *c)
+{
+	unsigned refused = 0;
+
+	if (c->targets[c->at].endpoint && !(c->redirected && c->guard_redirect))
+		return 0;
+	for (enum addr_class k = ADDR_PRIVATE; k <= ADDR_UNSPECIFIED; k++)
+		if (!url_may_lead(c->home, k))
+			refused |= 1u << k;
+	/* Token servers inside a company are common (2.8). */
+	return c->auth == CALL_AUTH_FIXED ? refused & ~(1u << ADDR_PRIVATE) : refused;
+}
+
+/* A redirect to another host gains nothing from the registry being listed as insecure. */
+static bool listed_insecure(const struct call *c, const struct url *u)
+{
+	const struct endpoint *p = c->targets[c->at].endpoint;
+
+	if (p && (!c->redirected || endpoint_is(p, u)))
+		return p->insecure;
+	return client_listed_insecure(c->client, u);
+}
+
 static void fill_request(struct call *c, const struct url *u)
 {
 	const struct target *t = &c->targets[c->at];
@@ -269,7 +292,7 @@ static void fill_request(struct call *c, const struct url *u)
 	rq->proxy = proxy_for(&c->client->proxy, u);
 	rq->tls = &c->host->tls;
 	rq->limits = t->limits;
-	rq->guard_address = !t->endpoint || (c->redirected && c->guard_redirect);
+	rq->refused = refused_addresses(c);
 	rq->bulk = c->bulk;
 	rq->body_max = c->body_max;
 	rq->on_response = on_response;
@@ -291,8 +314,7 @@ void exchange_send(struct call *c)
 	r = buf_error(&c->url) < 0 ? varve_fail(&c->err, VARVE_E_LIMIT, "a URL that is too long")
 				   : url_parse(&u, c->url.p, &c->err);
 	if (r == 0)
-		r = client_host(c->client, &u, t->endpoint && t->endpoint->insecure, &c->host,
-				&c->err);
+		r = client_host(c->client, &u, listed_insecure(c, &u), &c->host, &c->err);
 	if (r < 0) {
 		exchange_next_place(c);
 		return;

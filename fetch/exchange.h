@@ -63,7 +63,6 @@ struct call {
 	const void *upload;
 	int upload_fd;
 	uint64_t upload_size;
-	bool guard; /* CALL_AUTH_FIXED, NONE: never connect to link-local addresses */
 	const struct call_ops *ops; /* NULL: a document in rq.body */
 	void (*done)(struct call *c);
 	void *user;
@@ -78,6 +77,7 @@ struct call {
 	struct buf url;
 	char range[64];
 	bool redirected, guard_redirect;
+	enum addr_class home; /* where the registry itself is; ADDR_NAME: not known */
 	unsigned hops, auth_tries, cdn_tries, scheme_tries;
 	uint64_t cdn_bytes;
 	bool pinging, fresh_token;
@@ -105,6 +105,9 @@ const char *call_place(const struct call *c);
 int call_authorize(struct call *c);
 /* A 401 came. 1: wait (a token is fetched), 0: send again, <0: denied, c->err says why. */
 int call_challenged(struct call *c);
+/* A 403 came. True: the helper that gave the credential has to be asked again (2.19): send again.
+ */
+bool call_forbidden(struct call *c);
 /* "Basic ..." of a user and a password; malloc'ed, NULL without memory. */
 char *exchange_basic(const struct credential *cr);
 /* Go on with what call_authorize() or call_challenged() interrupted. r < 0: c->err is filled. */

@@ -24,6 +24,7 @@ static int network_code(const struct http_request *rq)
 	switch (rq->failure) {
 	case HTTP_TLS_TRUST:
 	case HTTP_TLS_SETUP:
+	case HTTP_TLS_ALERT:
 		return VARVE_E_TLS;
 	case HTTP_TOO_LARGE:
 		return VARVE_E_LIMIT;
@@ -47,12 +48,17 @@ static const char *network_advice(const struct http_request *rq)
 		return "the transfer has stalled";
 	case HTTP_TLS_SETUP:
 		return "no TLS there; for a plain http registry list it as insecure";
+	case HTTP_TLS_ALERT:
+		return "it speaks TLS but refuses ours; check its TLS versions, and whether it "
+		       "wants a client certificate";
+	case HTTP_TLS_BROKEN:
+		return "the connection broke while TLS was being set up";
 	case HTTP_TLS_TRUST:
 		return "its certificate is not accepted; put its CA into certs.d";
 	case HTTP_PROXY:
 		return "the proxy refuses; check the proxy variables";
 	case HTTP_BLOCKED:
-		return "the name leads to a link-local address, which is refused";
+		return "the name leads to an internal address, which is refused";
 	case HTTP_TOO_LARGE:
 		return "the answer is larger than allowed";
 	default:
@@ -71,8 +77,10 @@ static bool try_http(struct call *c)
 	    ++c->scheme_tries > SCHEME_TRIES)
 		return false;
 	/* A host that is listed as insecure may be reached by http in any case but that of a
-	 * certificate. */
-	if (c->rq.failure != HTTP_TLS_SETUP && !(c->rq.failure == HTTP_CONNECT && !own_port) &&
+	 * certificate. A handshake that breaks off is tried again first. */
+	if (c->rq.failure != HTTP_TLS_SETUP &&
+	    !(c->rq.failure == HTTP_TLS_BROKEN && c->scheme_tries > 1) &&
+	    !(c->rq.failure == HTTP_CONNECT && !own_port) &&
 	    !(p->insecure && (c->rq.failure == HTTP_DNS || c->rq.failure == HTTP_PROXY)))
 		return false;
 	p->https = false;
@@ -85,7 +93,7 @@ static void network_failed(struct call *c)
 	struct http_request *rq = &c->rq;
 	bool transient = rq->failure == HTTP_DNS || rq->failure == HTTP_CONNECT ||
 			 rq->failure == HTTP_TIMEOUT || rq->failure == HTTP_STALL ||
-			 rq->failure == HTTP_BROKEN;
+			 rq->failure == HTTP_BROKEN || rq->failure == HTTP_TLS_BROKEN;
 
 	if (try_http(c))
 		return;
@@ -99,29 +107,42 @@ static void network_failed(struct call *c)
 		exchange_next_place(c);
 }
 
+/* Where the registry itself is: what it may lead to depends on that (R-4). Behind a proxy only its
+ * name tells. */
+static void note_home(struct call *c)
+{
+	if (c->redirected || !c->targets[c->at].endpoint)
+		return;
+	c->home = url_name_class(c->host->url.host);
+	if (c->home == ADDR_NAME && !c->rq.proxied)
+		c->home = url_host_class(c->rq.address);
+}
+
+/* On one host only. With a secret also to no other port of it, but from http to https (2.17). */
+static bool token_redirect_ok(const struct call *c, const struct url *from, const struct url *to)
+{
+	bool secret = c->authorization || c->form;
+
+	if (strcmp(to->host, from->host) != 0 || (from->https && !to->https))
+		return false;
+	return !secret || to->port == from->port || (from->port == 80 && to->port == 443);
+}
+
 /* May the answer of "from" send us to "to"? (R-3, R-4) */
 static int redirect_check(const struct call *c, const struct url *to, struct varve_err *e)
 {
 	const struct url *from = &c->host->url;
 	const struct endpoint *p = c->targets[c->at].endpoint;
-	enum addr_class there = url_host_class(to->host);
-	enum addr_class here = url_host_class(from->host);
 
-	if (c->auth == CALL_AUTH_FIXED &&
-	    (strcmp(to->host, from->host) != 0 || (from->https && !to->https)))
+	if (c->auth == CALL_AUTH_FIXED && !token_redirect_ok(c, from, to))
 		return varve_fail(e, VARVE_E_UNSAFE,
-				  "%s redirects a token request to %s, which is refused",
-				  call_place(c), to->host);
+				  "%s redirects a token request to %s:%u, which is refused",
+				  call_place(c), to->host, to->port);
 	if (from->https && !to->https && !(p && p->insecure))
 		return varve_fail(e, VARVE_E_TLS,
 				  "%s redirects from https to http, which is refused",
 				  call_place(c));
-	if (!strcmp(to->host, from->host) || there == ADDR_NAME || there == ADDR_PUBLIC)
-		return 0;
-	if (here == ADDR_NAME && !c->rq.proxied)
-		here = url_host_class(c->rq.address);
-	if (there != ADDR_LINK_LOCAL && there != ADDR_UNSPECIFIED && here != ADDR_NAME &&
-	    here != ADDR_PUBLIC)
+	if (!strcmp(to->host, from->host) || url_may_lead(c->home, url_name_class(to->host)))
 		return 0;
 	return varve_fail(e, VARVE_E_UNSAFE,
 			  "%s redirects to the internal address %s, which is refused",
@@ -158,8 +179,9 @@ static void redirected(struct call *c)
 	buf_add(&url, to.target, strcspn(to.target, "#"));
 	buf_reset(&c->url);
 	buf_add(&c->url, url.p, url.n);
+	c->guard_redirect =
+		(c->redirected && c->guard_redirect) || strcmp(to.host, c->host->url.host) != 0;
 	c->redirected = true;
-	c->guard_redirect = strcmp(to.host, c->host->url.host) != 0;
 	exchange_send(c);
 }
 
@@ -191,9 +213,9 @@ static void too_busy(struct call *c)
 	if (limited)
 		ratelimit_words(&c->rq.answer, quota, sizeof(quota));
 	if (asked && wait > RETRY_AFTER_MAX && !c->client->wait) {
-		(void)snprintf(what, sizeof(what),
-			       "asks to come back in %llu s%s; use --wait to wait for it",
-			       (unsigned long long)wait, quota);
+		(void)snprintf(what, sizeof(what), "asks to come back in %llu s%s%s",
+			       (unsigned long long)wait, quota,
+			       c->client->offer_wait ? "; use --wait to wait for it" : "");
 		fail_status(c, VARVE_E_RATELIMIT, what);
 		exchange_next_place(c);
 		return;
@@ -224,7 +246,11 @@ static void refused(struct call *c)
 	}
 	buf_init(&what, 1024);
 	if (c->rq.status == 404) {
-		fail_status(c, VARVE_E_NOTFOUND, "has nothing of this name");
+		fail_status(c, VARVE_E_NOTFOUND,
+			    c->by_tag
+				    ? "has no such repository or tag; check both names, a private "
+				      "repository may need varve login"
+				    : "has nothing of this name");
 		exchange_next_place(c);
 		return;
 	}
@@ -313,6 +339,16 @@ static void other_status(struct call *c)
 	exchange_next_place(c);
 }
 
+/* The registry that an answer's limits are about; NULL: none, a CDN or a token server says it. */
+static const char *limits_of_whom(const struct call *c)
+{
+	const struct target *t = &c->targets[c->at];
+
+	if (c->redirected || !t->endpoint || !c->repo)
+		return NULL;
+	return t->mirror ? t->endpoint->authority : c->repo->domain;
+}
+
 static void tell_warnings(struct call *c)
 {
 	struct span value, code;
@@ -343,8 +379,9 @@ static void route(struct call *c)
 	if (c->targets[c->at].endpoint && !c->redirected)
 		c->targets[c->at].endpoint->scheme_known = true;
 	c->host->broken_until_ms = 0;
+	note_home(c);
 	tell_warnings(c);
-	ratelimit_note(c->client, c->repo ? c->repo->domain : NULL, &c->rq.answer);
+	ratelimit_note(c->client, limits_of_whom(c), &c->rq.answer);
 	if (c->pinging) {
 		unauthorized(c);
 		return;
@@ -374,7 +411,11 @@ static void route(struct call *c)
 		return;
 	case 403:
 	case 404:
-		if (!refetch_redirect(c))
+		if (refetch_redirect(c))
+			return;
+		if (status == 403 && call_forbidden(c))
+			exchange_send(c);
+		else
 			refused(c);
 		return;
 	case 416:

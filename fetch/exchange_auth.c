@@ -39,12 +39,11 @@ char *exchange_basic(const struct credential *cr)
 {
 	VARVE_CLEANUP(buf_done) struct buf raw = {0}, out = {0};
 
-	buf_init(&raw, AUTH_MAX);
-	buf_init(&out, AUTH_MAX);
+	buf_init_secret(&raw, AUTH_MAX);
+	buf_init_secret(&out, AUTH_MAX);
 	buf_printf(&raw, "%s:%s", cr->user ? cr->user : "", cr->secret);
 	buf_adds(&out, "Basic ");
 	text_base64_encode(raw.p, raw.n, &out);
-	explicit_bzero(raw.p, raw.n);
 	return buf_take(&out);
 }
 
@@ -55,27 +54,12 @@ static char *bearer_value(const char *token)
 	return asprintf(&out, "Bearer %s", token) < 0 ? NULL : out;
 }
 
-static void forget(char **secret)
-{
-	if (*secret)
-		explicit_bzero(*secret, strlen(*secret));
-	free(*secret);
-	*secret = NULL;
-}
-
 /* Is the request that is about to go out addressed to the registry itself? */
 static bool at_home(const struct call *c)
 {
 	const struct endpoint *p = c->targets[c->at].endpoint;
-	VARVE_CLEANUP(buf_done) struct buf text = {0};
-	struct url home;
 
-	if (!c->redirected)
-		return true;
-	buf_init(&text, URL_MAX);
-	buf_printf(&text, "%s://%s/", p->https ? "https" : "http", p->authority);
-	return buf_error(&text) == 0 && url_parse(&home, text.p, NULL) == 0 &&
-	       url_same_origin(&home, &c->host->url);
+	return !c->redirected || endpoint_is(p, &c->host->url);
 }
 
 int call_authorize(struct call *c)
@@ -84,7 +68,7 @@ int call_authorize(struct call *c)
 	struct token *token;
 	int r;
 
-	forget(&c->sent_auth);
+	text_forget(&c->sent_auth);
 	if (c->auth == CALL_AUTH_FIXED) {
 		/* Its redirects stay on one host (redirect_check). */
 		c->sent_auth = c->authorization ? strdup(c->authorization) : NULL;
@@ -134,6 +118,14 @@ static bool ask_helper_again(struct call *c)
 	p->credential_refreshed = true;
 	p->credential_known = false;
 	return true;
+}
+
+bool call_forbidden(struct call *c)
+{
+	const struct target *t = &c->targets[c->at];
+
+	return c->auth == CALL_AUTH_REGISTRY && t->endpoint && t->endpoint->wants_basic &&
+	       !c->redirected && c->sent_auth && ask_helper_again(c);
 }
 
 static int answer_basic(struct call *c)

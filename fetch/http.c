@@ -141,13 +141,9 @@ static curl_socket_t on_socket(void *user, curlsocktype purpose, struct curl_soc
 	struct http_request *rq = user;
 
 	(void)purpose;
-	if (rq->guard_address && !*rq->proxy) {
-		enum addr_class c = url_sockaddr_class(&sa->addr);
-
-		if (c == ADDR_LINK_LOCAL || c == ADDR_UNSPECIFIED) {
-			rq->blocked = true;
-			return CURL_SOCKET_BAD;
-		}
+	if (!*rq->proxy && (rq->refused & 1u << url_sockaddr_class(&sa->addr))) {
+		rq->blocked = true;
+		return CURL_SOCKET_BAD;
 	}
 	return socket(sa->family, sa->socktype | SOCK_CLOEXEC, sa->protocol);
 }
@@ -420,6 +416,20 @@ int http_start(struct http *h, struct http_request *rq, struct varve_err *e)
 
 /* --- ending --- */
 
+/* libcurl has one code for all that ends a handshake; OpenSSL's words tell what it was. */
+static enum http_failure classify_tls(const char *error)
+{
+	static const char *const no_tls[] = {"wrong version number", "packet length too long",
+					     "http request", "unknown protocol",
+					     "record layer failure"};
+
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(no_tls); i++)
+		if (strstr(error, no_tls[i]))
+			return HTTP_TLS_SETUP;
+	return strstr(error, "alert") || strstr(error, "unsupported protocol") ? HTTP_TLS_ALERT
+									       : HTTP_TLS_BROKEN;
+}
+
 static enum http_failure classify(const struct http_request *rq, CURLcode code)
 {
 	long connect_status = 0;
@@ -440,7 +450,7 @@ static enum http_failure classify(const struct http_request *rq, CURLcode code)
 	case CURLE_OPERATION_TIMEDOUT:
 		return HTTP_TIMEOUT;
 	case CURLE_SSL_CONNECT_ERROR:
-		return HTTP_TLS_SETUP;
+		return classify_tls(rq->error);
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CERTPROBLEM:
 	case CURLE_SSL_CACERT_BADFILE:

@@ -19,12 +19,15 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT };
 /* Why an exchange ended without a whole answer. */
 enum http_failure {
 	HTTP_OK = 0,
-	HTTP_DNS,       /* no such host */
-	HTTP_CONNECT,   /* refused, unreachable */
-	HTTP_TIMEOUT,   /* connecting or waiting for the headers took too long */
-	HTTP_STALL,     /* the body came too slowly */
-	HTTP_BROKEN,    /* the connection ended early */
-	HTTP_TLS_SETUP, /* the other side does not speak TLS, or no common version */
+	HTTP_DNS,        /* no such host */
+	HTTP_CONNECT,    /* refused, unreachable */
+	HTTP_TIMEOUT,    /* connecting or waiting for the headers took too long */
+	HTTP_STALL,      /* the body came too slowly */
+	HTTP_BROKEN,     /* the connection ended early */
+	HTTP_TLS_SETUP,  /* the other side does not speak TLS */
+	HTTP_TLS_ALERT,  /* it speaks TLS and refuses ours: no common version, a missing certificate
+			  */
+	HTTP_TLS_BROKEN, /* the connection ended while TLS was being set up */
 	HTTP_TLS_TRUST, /* certificate not trusted, expired, wrong host; client certificate unusable
 			 */
 	HTTP_PROXY,     /* the proxy refused */
@@ -65,9 +68,9 @@ struct http_request {
 	const char *proxy;          /* URL; "" none */
 	const struct http_tls *tls;
 	struct http_limits limits;
-	bool guard_address; /* never connect to a link-local or unspecified address */
-	bool bulk;          /* HTTP/1.1, a connection of its own */
-	uint64_t body_max;  /* of what is collected in body */
+	unsigned refused;  /* never connect to addresses of these classes: 1u << enum addr_class */
+	bool bulk;         /* HTTP/1.1, a connection of its own */
+	uint64_t body_max; /* of what is collected in body */
 	/*
 	 * The headers of a 200 or 206 are there; <0 ends the exchange with HTTP_REFUSED. NULL: the
 	 * body is collected in body. Bodies of other statuses are always collected (64 KiB at

@@ -52,6 +52,7 @@ static int pull_init(struct pull *p, struct varve_store *s, const struct varve_p
 		return r;
 	p->client->store = s;
 	p->client->wait = opt->wait;
+	p->client->offer_wait = true;
 	return lease_begin(&p->lease, s, "pull", e);
 }
 
@@ -543,6 +544,8 @@ int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size, 
 		return varve_fail(e, VARVE_E_OFFLINE, "it has to be fetched again from %s",
 				  url ? URL_SAFE(origin) : ref.domain);
 	r = pull_init(&p, refetch->store, refetch->options, e);
+	if (r == 0)
+		p.client->offer_wait = false;
 	if (r == 0 && url)
 		return official_refetch(&p, &n, origin, e);
 	if (r == 0)

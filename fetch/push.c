@@ -262,6 +262,7 @@ int varve_push(struct varve_store *s, const struct varve_image *image,
 		return r;
 	p.client->store = s;
 	p.client->wait = opt->wait;
+	p.client->offer_wait = true;
 	r = lease_begin(&p.lease, s, "push", e);
 	if (r == 0)
 		r = collect(&p, what, NULL, 0, e);

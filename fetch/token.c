@@ -38,7 +38,7 @@ static bool header_safe(const char *s)
 int token_answer_parse(struct token_answer *ret, const void *p, size_t n, int64_t now,
 		       struct varve_err *e)
 {
-	JSON_FREE json *doc = NULL;
+	JSON_FREE_SECRET json *doc = NULL;
 	const char *value, *issued;
 	uint64_t lifetime = LIFETIME_DEFAULT;
 	int64_t at;
@@ -122,8 +122,7 @@ void token_drop(struct token *t, const char *authorization)
 	/* Another call may have got a new one meanwhile. */
 	if (t->state != TOKEN_READY || strcmp(authorization + strlen("Bearer "), t->value) != 0)
 		return;
-	explicit_bzero(t->value, strlen(t->value));
-	free(VARVE_TAKE(t->value));
+	text_forget(&t->value);
 	t->state = TOKEN_EMPTY;
 }
 
@@ -212,8 +211,11 @@ int token_describe(struct client *c, struct endpoint *p, const char *path,
 
 int token_wait(struct token *t, struct call *c)
 {
-	int r = t->state == TOKEN_PENDING ? 0 : start_fetch(t, c->client, c->repo, &c->err);
+	int r;
 
+	if (c->home != ADDR_NAME)
+		t->home = c->home;
+	r = t->state == TOKEN_PENDING ? 0 : start_fetch(t, c->client, c->repo, &c->err);
 	if (r < 0 || token_usable(t))
 		return r;
 	c->token = t;
@@ -349,7 +351,8 @@ static int new_fetch(struct token *t, struct client *c, struct repo *repo, bool 
 	f->targets = calloc(1, sizeof(*f->targets));
 	if (!f->targets)
 		return varve_fail_oom(e);
-	buf_init(&form, REQUEST_MAX);
+	buf_init_secret(&form, REQUEST_MAX);
+	f->rq.body.secret = true;
 	if (post)
 		put_form(t, &form);
 	else
@@ -360,6 +363,7 @@ static int new_fetch(struct token *t, struct client *c, struct repo *repo, bool 
 	f->n_targets = 1;
 	f->repo = repo;
 	f->auth = CALL_AUTH_FIXED;
+	f->home = t->home;
 	f->method = post ? HTTP_POST : HTTP_GET;
 	f->form = post ? buf_take(&form) : NULL;
 	f->authorization = basic ? exchange_basic(cr) : NULL;
@@ -380,7 +384,7 @@ static int start_fetch(struct token *t, struct client *c, struct repo *repo, str
 	int r;
 
 	if (cr->kind == CREDENTIAL_BEARER) {
-		free(t->value);
+		text_forget(&t->value);
 		t->value = strdup(cr->secret);
 		t->state = TOKEN_READY;
 		t->refresh_ms = UINT64_MAX;
@@ -390,7 +394,8 @@ static int start_fetch(struct token *t, struct client *c, struct repo *repo, str
 	r = check_realm(t, &url, &trusted, repo, e);
 	if (r < 0)
 		return r;
-	if (!trusted && cr->kind != CREDENTIAL_NONE)
+	t->endpoint->credential_withheld = !trusted && cr->kind != CREDENTIAL_NONE;
+	if (t->endpoint->credential_withheld)
 		log_warn(c->ctx, "fetch",
 			 "the credentials for %s are not sent to its token server %s, which looks "
 			 "foreign; list it as token_hosts to allow it",
@@ -447,7 +452,7 @@ static void fetch_done(struct call *f)
 	if (r < 0) {
 		(void)varve_wrap(&e, r, "token for %s from %s", t->path, URL_SAFE(t->realm));
 	} else {
-		free(t->value);
+		text_forget(&t->value);
 		t->value = a.value;
 		t->state = TOKEN_READY;
 		/* At nine tenths of its life, so that it does not end on the way. */
@@ -470,9 +475,7 @@ void tokens_free(struct client *c)
 		for (size_t i = 0; i < t->n_scopes; i++)
 			free(t->scopes[i]);
 		free(t->scopes);
-		if (t->value)
-			explicit_bzero(t->value, strlen(t->value));
-		free(t->value);
+		text_forget(&t->value);
 		free(t);
 	}
 }

@@ -20,6 +20,7 @@ struct token {
 	struct call *waiters;
 	struct call *fetch; /* while pending */
 	bool tried_post, started;
+	enum addr_class home; /* where the registry is: its token server may be there, too */
 	struct client *client;
 	struct repo *repo; /* for messages and its token_hosts */
 };

@@ -141,7 +141,7 @@ static enum addr_class class_v4(uint32_t a)
 		return ADDR_LINK_LOCAL;
 	if (a >> 24 == 0)
 		return ADDR_UNSPECIFIED;
-	if (a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8)
+	if (a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 22 == 0x191)
 		return ADDR_PRIVATE;
 	return ADDR_PUBLIC;
 }
@@ -150,7 +150,8 @@ static enum addr_class class_v6(const struct in6_addr *a)
 {
 	const uint8_t *b = a->s6_addr;
 
-	if (IN6_IS_ADDR_V4MAPPED(a))
+	/* NAT64 (RFC 6052) leads to an IPv4 address, too. */
+	if (IN6_IS_ADDR_V4MAPPED(a) || !memcmp(b, "\0\x64\xff\x9b\0\0\0\0\0\0\0", 12))
 		return class_v4((uint32_t)b[12] << 24 | (uint32_t)b[13] << 16 |
 				(uint32_t)b[14] << 8 | b[15]);
 	if (IN6_IS_ADDR_LOOPBACK(a))
@@ -216,6 +217,26 @@ bool url_domain_is_loopback(const char *domain)
 	if (!strcasecmp(host, "localhost") || (n > 10 && !strcasecmp(host + n - 10, ".localhost")))
 		return true;
 	return url_host_class(host) == ADDR_LOOPBACK;
+}
+
+enum addr_class url_name_class(const char *host)
+{
+	return url_domain_is_loopback(host) ? ADDR_LOOPBACK : url_host_class(host);
+}
+
+bool url_may_lead(enum addr_class home, enum addr_class there)
+{
+	switch (there) {
+	case ADDR_NAME:
+	case ADDR_PUBLIC:
+		return true;
+	case ADDR_PRIVATE:
+		return home == ADDR_PRIVATE || home == ADDR_LOOPBACK;
+	case ADDR_LOOPBACK:
+		return home == ADDR_LOOPBACK;
+	default:
+		return false;
+	}
 }
 
 const char *url_api_host(const char *domain)

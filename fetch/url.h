@@ -32,7 +32,7 @@ void url_encode(struct buf *out, struct span s);
 enum addr_class {
 	ADDR_NAME, /* no IP literal */
 	ADDR_PUBLIC,
-	ADDR_PRIVATE,     /* RFC 1918, fc00::/7 */
+	ADDR_PRIVATE,     /* RFC 1918, 100.64/10, fc00::/7 */
 	ADDR_LOOPBACK,    /* 127/8, ::1 */
 	ADDR_LINK_LOCAL,  /* 169.254/16, fe80::/10, fd00:ec2::/32 (cloud metadata) */
 	ADDR_UNSPECIFIED, /* 0/8, :: */
@@ -41,6 +41,13 @@ enum addr_class {
 enum addr_class url_host_class(const char *host);
 struct sockaddr;
 enum addr_class url_sockaddr_class(const struct sockaddr *sa);
+/* Of a host as in struct url; "localhost" and what is below it count as loopback. */
+enum addr_class url_name_class(const char *host);
+/*
+ * May a server that is at "home" send us to "there" (R-4)? Public addresses always, names until
+ * they are resolved; private ones from private or loopback ones, loopback only from loopback.
+ */
+bool url_may_lead(enum addr_class home, enum addr_class there);
 /* "localhost", "*.localhost" or a loopback literal; a :port is allowed. */
 bool url_domain_is_loopback(const char *domain);
 

@@ -16,8 +16,16 @@ void buf_init(struct buf *b, size_t max)
 	*b = (struct buf){.p = empty, .max = max};
 }
 
+void buf_init_secret(struct buf *b, size_t max)
+{
+	buf_init(b, max);
+	b->secret = true;
+}
+
 void buf_done(struct buf *b)
 {
+	if (b->cap && b->secret)
+		explicit_bzero(b->p, b->cap);
 	if (b->cap)
 		free(b->p);
 	*b = (struct buf){.p = empty};
@@ -29,6 +37,21 @@ void buf_reset(struct buf *b)
 	b->error = 0;
 	if (b->cap)
 		b->p[0] = '\0';
+}
+
+static char *grow(struct buf *b, size_t cap)
+{
+	char *p;
+
+	if (!b->cap || !b->secret)
+		return realloc(b->cap ? b->p : NULL, cap);
+	p = malloc(cap);
+	if (!p)
+		return NULL;
+	memcpy(p, b->p, b->n + 1);
+	explicit_bzero(b->p, b->cap);
+	free(b->p);
+	return p;
 }
 
 char *buf_room(struct buf *b, size_t n)
@@ -48,7 +71,7 @@ char *buf_room(struct buf *b, size_t n)
 	cap = b->cap ? b->cap : 64;
 	while (cap < want)
 		cap = cap > SIZE_MAX / 2 ? want : cap * 2;
-	p = realloc(b->cap ? b->p : NULL, cap);
+	p = grow(b, cap);
 	if (!p) {
 		b->error = -ENOMEM;
 		return NULL;

@@ -14,9 +14,12 @@ struct buf {
 	char *p;
 	size_t n, cap, max;
 	int error; /* 0, -ENOMEM or -VARVE_E_LIMIT */
+	bool secret;
 };
 
 void buf_init(struct buf *b, size_t max);
+/* For secrets: overwritten by buf_done(), and no copy stays behind while it grows. */
+void buf_init_secret(struct buf *b, size_t max);
 void buf_done(struct buf *b);  /* accepts a zeroed struct */
 void buf_reset(struct buf *b); /* empty, error cleared, memory kept */
 void buf_add(struct buf *b, const void *p, size_t n);

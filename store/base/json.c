@@ -151,6 +151,22 @@ void json_free(json *j)
 	cJSON_Delete(j);
 }
 
+/* At most as deep as json_parse() lets a document be. */
+static void overwrite(json *j)
+{
+	for (; j; j = j->next) {
+		if (j->valuestring)
+			explicit_bzero(j->valuestring, strlen(j->valuestring));
+		overwrite(j->child);
+	}
+}
+
+void json_free_secret(json *j)
+{
+	overwrite(j);
+	cJSON_Delete(j);
+}
+
 bool json_is_object(const json *j)
 {
 	return cJSON_IsObject(j);

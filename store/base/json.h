@@ -21,6 +21,13 @@ static inline void json_cleanup(json **j)
 	json_free(*j);
 }
 #define JSON_FREE __attribute__((cleanup(json_cleanup)))
+/* The same for documents with secrets: their strings are overwritten. */
+void json_free_secret(json *j);
+static inline void json_cleanup_secret(json **j)
+{
+	json_free_secret(*j);
+}
+#define JSON_FREE_SECRET __attribute__((cleanup(json_cleanup_secret)))
 
 bool json_is_object(const json *j);
 bool json_is_array(const json *j);

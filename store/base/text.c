@@ -5,6 +5,7 @@
 #include "store/base/compiler.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* RFC 3629: no overlong forms, no surrogates, nothing over U+10FFFF. Length of the sequence, 0 if
@@ -262,6 +263,14 @@ static bool decode(struct span s, const char *alphabet, struct buf *out)
 		}
 	}
 	return buf_error(out) == 0;
+}
+
+void text_forget(char **s)
+{
+	if (*s)
+		explicit_bzero(*s, strlen(*s));
+	free(*s);
+	*s = NULL;
 }
 
 bool text_base64_decode(struct span s, struct buf *out)

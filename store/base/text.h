@@ -23,6 +23,8 @@ void text_escape(struct buf *b, const void *p, size_t n);
 #define TEXT_SIZE VARVE_TEXT_SIZE
 bool text_parse_time(struct span s, int64_t *ret_seconds); /* RFC 3339, fractions ignored */
 
+/* Overwrite a secret, free it, set the pointer to NULL. *s may be NULL. */
+void text_forget(char **s);
 /* Standard and URL-safe base64 (padding optional for both). */
 bool text_base64_decode(struct span s, struct buf *out);
 bool text_base64url_decode(struct span s, struct buf *out);

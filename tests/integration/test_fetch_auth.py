@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 
-from support import Case, Tokens, samples
+from support import Case, Tokens, need_root, samples
 from support.registry_front import front
 
 SECRET = "s3cret-of-the-test"
@@ -136,6 +136,22 @@ class Basic(Auth):
         self.auth_file({}, credHelpers={self.host: "one"})
         self.varve.run("pull", self.ref)
 
+    def test_short_lived_password_with_403(self):
+        """ECR says 403 for an expired one: the helper is asked again, once."""
+        server, http = front(self.origin)
+        server = server.replace("proxy_http_version", 'access_by_lua_block { if ngx.var.http_authorization == "Basic %s" then '
+                                "ngx.exit(403) end } proxy_http_version" % basic("user:stale"))
+        ecr = self.nginx(server, http=http, lua=True)
+        count = self.dir / "count"
+        for second, status in ((SECRET, 0), ("stale", 5)):
+            count.write_text("")
+            self.helper("one", f"""cat >/dev/null; echo x >> {count}
+                if [ "$(wc -l < {count})" = 1 ]; then s=stale; else s={second}; fi
+                echo "{{\\"Username\\":\\"user\\",\\"Secret\\":\\"$s\\"}}\"""")
+            self.auth_file({}, credHelpers={ecr.address: "one"})
+            self.varve.run("pull", f"{ecr.address}/team/app:1", status=status)
+            self.assertEqual(count.read_text(), "x\nx\n")
+
     def test_nothing_of_a_secret_in_proc(self):
         """While a helper runs, neither our argv nor its argv has the secret."""
         seen = self.dir / "seen"
@@ -183,6 +199,101 @@ class Login(Auth):
         document = json.loads(path.read_text())
         self.assertEqual(set(document["auths"]), {"a.io", self.host})
         self.assertEqual(document["HttpHeaders"], {"a": "b"})
+
+    def test_many_at_once(self):
+        """No login of another process gets lost."""
+        path = self.dir / "auth.json"
+        processes = [self.varve.popen("login", "--no-check", "-u", "u", "--password-stdin", f"h{i}.example",
+                                      env={"REGISTRY_AUTH_FILE": path}, stdin=subprocess.PIPE) for i in range(20)]
+        for process in processes:
+            process.stdin.write(b"p")
+            process.stdin.close()
+            process.stdin = None
+        for process in processes:
+            self.assertEqual((process.communicate()[1], process.returncode), (b"", 0))
+        self.assertEqual(set(json.loads(path.read_text())["auths"]), {f"h{i}.example" for i in range(20)})
+
+    def test_symlinks_stay(self):
+        """Written through, also when what they name is not there yet."""
+        real = self.dir / "dotfiles/auth.json"
+        link, second = self.dir / "auth.json", self.dir / "second.json"
+        link.symlink_to("dotfiles/auth.json")
+        second.symlink_to(link)
+        for i, path in enumerate((link, second)):
+            self.varve.run("login", "--no-check", "-u", "u", "--password-stdin", f"h{i}.example", input=b"p",
+                           env={"REGISTRY_AUTH_FILE": path})
+            self.assertTrue(path.is_symlink())
+        self.assertEqual(set(json.loads(real.read_text())["auths"]), {"h0.example", "h1.example"})
+        self.varve.run("logout", "h0.example", env={"REGISTRY_AUTH_FILE": second})
+        self.assertEqual(set(json.loads(real.read_text())["auths"]), {"h1.example"})
+        link.unlink()
+        link.symlink_to(link.name)
+        self.varve.run("login", "--no-check", "-u", "u", "--password-stdin", "h.example", input=b"p", status=(2, 5),
+                       env={"REGISTRY_AUTH_FILE": link})
+
+    def test_of_a_user_without_a_session(self):
+        """No XDG_RUNTIME_DIR, no right to make /run/containers: the file in the home, which pull reads."""
+        need_root()
+        home = self.dir / "home"
+        for directory in (home, home / "session"):
+            directory.mkdir()
+            os.chown(directory, 65534, 65534)
+        env = {"HOME": home, "VARVE_STORE": home / "store"}
+        prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        login = "login", "-u", "user", "--password-stdin", self.host
+        self.varve.run(*login, input=SECRET.encode(), env=env, prefix=prefix)
+        self.assertEqual(set(json.loads((home / ".config/containers/auth.json").read_text())["auths"]), {self.host})
+        self.varve.run("pull", self.ref, env=env, prefix=prefix)
+        for session, where in ((home / "session", home / "session/containers/auth.json"), (home / "gone", home / ".config/containers/auth.json")):
+            result = self.varve.run(*login, input=SECRET.encode(), env=dict(env, XDG_RUNTIME_DIR=session), prefix=prefix)
+            self.assertIn(os.fspath(where), result.out)
+
+    def test_logout_of_every_spelling_and_place(self):
+        """Keys that mean the same, in each of the containers files; docker's own file is named, not changed."""
+        keys = {"https://url.example/v2/": {"auth": basic("a:b")}, "url.example": {"auth": basic("c:d")},
+                "http://url.example": {"auth": basic("e:f")}, "other.example": {"auth": basic("g:h")}}
+        session = self.dir / "session"
+        env = {"XDG_RUNTIME_DIR": session}
+        paths = [session / "containers/auth.json", self.varve.home / ".config/containers/auth.json"]
+        for path in paths:
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps({"auths": keys}))
+        docker = self.auth_file(keys)
+        result = self.varve.run("logout", "url.example", env=env)
+        for path in paths:
+            self.assertEqual(set(json.loads(path.read_text())["auths"]), {"other.example"})
+        self.assertEqual(json.loads(docker.read_text())["auths"], keys)
+        self.assertIn("docker logout url.example", result.err)
+        result = self.varve.run("logout", "url.example", env=env, status=3)
+        self.assertIn("docker logout url.example", result.err)
+
+    def config(self, **members):
+        path = self.path("config")
+        path.write_text(json.dumps(members))
+        return path
+
+    def test_settings_of_the_registry_count(self):
+        """insecure and location of its entry: tried there, and kept under the name that pull looks for."""
+        server, http = front(self.origin)
+        proxy = self.nginx(server, http=http, lua=True)
+        path = self.dir / "auth.json"
+        env = {"HTTP_PROXY": f"http://{proxy.address}", "REGISTRY_AUTH_FILE": path}
+        login = "login", "-u", "user", "--password-stdin", "registry.example"
+        config = self.config(registries={"registry.example": {"insecure": True}})
+        self.varve.run("--config", config, *login, input=SECRET.encode(), env=env)
+        self.assertTrue(proxy.requests("/v2/"))
+        config = self.config(registries={"registry.example": {"location": self.host}})
+        self.varve.run("--config", config, *login, input=b"wrong", env=env, status=5)
+        result = self.varve.run("--config", config, *login, input=SECRET.encode(), env=env)
+        self.assertIn(self.host, result.err)
+        self.assertEqual(set(json.loads(path.read_text())["auths"]), {"registry.example", self.host})
+        self.varve.run("--config", config, "pull", "registry.example/team/app:1", env=env)
+
+    def test_registry_without_login(self):
+        open_ = self.registry()
+        result = self.varve.run("login", "-u", "user", "--password-stdin", open_.address, input=b"x",
+                                env={"REGISTRY_AUTH_FILE": self.dir / "auth.json"})
+        self.assertIn("untried", result.err)
 
     def test_into_a_helper(self):
         path = self.dir / "auth.json"
@@ -348,6 +459,61 @@ class TokenPasswords(Bearer):
                        env={"REGISTRY_AUTH_FILE": self.dir / "new.json"})
         self.varve.run("login", "--user", "user", "--password-stdin", self.host, input=b"wrong", status=5,
                        env={"REGISTRY_AUTH_FILE": self.dir / "new.json"})
+
+
+class ForeignTokens(Auth):
+    """A token server that does not look like the registry's own gets no credential (2.9), but for token_hosts."""
+
+    def setUp(self):
+        super().setUp()
+        plain = self.registry()
+        self.image(plain)
+        self.tokens = Tokens(self.dir / "tokens")
+        users = self.dir / "users"
+        users.write_text(subprocess.run(["htpasswd", "-nbB", "-C", "4", "user", SECRET], stdout=subprocess.PIPE, text=True,
+                                        check=True).stdout)
+        origin = self.registry(storage=plain.storage, token=self.tokens.options("http://sso.other.test/token"))
+        self.tokens.publish([("team/app", "pull")])
+        self.users = users
+        # One proxy for both names: who is not let in gets a token for nothing.
+        (self.dir / "tokens/nothing").write_text(json.dumps({"token": self.tokens.issue([])}))
+        server, http = front(origin, other="""location = /token { default_type application/json; auth_basic "t"; auth_basic_user_file %s;
+            alias %s/token; if ($http_authorization = "") { rewrite ^ /nothing; } }
+            location = /nothing { default_type application/json; alias %s/nothing; }""" % (users, self.tokens.directory, self.tokens.directory))
+        self.proxy = self.nginx(server, http=http, lua=True)
+        self.env = {"HTTP_PROXY": f"http://{self.proxy.address}", "REGISTRY_AUTH_FILE": self.dir / "auth.json"}
+
+    def config(self, **entry):
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {"registry.example": dict(entry, insecure=True)}}))
+        return path
+
+    def login(self, password, config, status):
+        return self.varve.run("--config", config, "login", "-u", "user", "--password-stdin", "registry.example",
+                              input=password.encode(), env=self.env, status=status)
+
+    def sent(self):
+        return {r["authorization"] for r in self.proxy.requests("/token")}
+
+    def test_not_without_leave(self):
+        """A wrong password is not taken for right because nobody looked at it."""
+        result = self.login("wrong", self.config(), 5)
+        self.assertIn("token_hosts", result.err)
+        self.assertFalse((self.dir / "auth.json").exists())
+        self.assertEqual(self.sent(), {""})
+        self.auth_file({"registry.example": {"auth": basic("user:" + SECRET)}})
+        del self.env["REGISTRY_AUTH_FILE"]
+        result = self.varve.run("--config", self.config(), "pull", "registry.example/team/app:1", env=self.env, status=5)
+        self.assertIn("token_hosts", result.err)
+        self.assertEqual(self.sent(), {""})
+
+    def test_token_hosts(self):
+        config = self.config(token_hosts=["sso.other.test"])
+        self.login("wrong", config, 5)
+        self.assertFalse((self.dir / "auth.json").exists())
+        self.login(SECRET, config, 0)
+        self.varve.run("--config", config, "pull", "registry.example/team/app:1", env=self.env)
+        self.assertEqual(self.sent(), {"Basic " + basic("user:wrong"), "Basic " + basic("user:" + SECRET)})
 
 
 class Identity(Bearer):

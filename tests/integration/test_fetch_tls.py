@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import threading
 
-from support import Case, samples
+from support import Case, Tokens, samples
 from support.registry_front import front
 
 
@@ -108,12 +108,13 @@ class Tls(Case):
 
 
 class Connect(socketserver.ThreadingTCPServer):
-    """A CONNECT proxy that leads everything to one address; nginx has no such thing."""
+    """A CONNECT proxy that leads everything to one address, or each host to its own; nginx has no such thing.
+    The connections with the numbers in `cut` (from 1) are reset when the client has begun its handshake."""
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, target):
-        self.target, self.asked = target, []
+    def __init__(self, target, cut=()):
+        self.target, self.asked, self.cut = target, [], cut
         super().__init__(("127.0.0.1", 0), _Tunnel)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -127,7 +128,16 @@ class _Tunnel(socketserver.StreamRequestHandler):
         if not head[0].startswith("CONNECT ") or self.server.target is None:
             self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return
-        with socket.create_connection(self.server.target) as there:
+        target = self.server.target
+        if isinstance(target, dict):
+            target = target[head[0].split()[1].split(":")[0]]
+        if len(self.server.asked) in self.server.cut:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.connection.recv(100)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.connection.close()
+            return
+        with socket.create_connection(target) as there:
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
             back = threading.Thread(target=self._copy, args=(there, self.connection), daemon=True)
             back.start()
@@ -148,8 +158,8 @@ class Proxies(Tls):
     test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
     test_half_a_pair = test_redirect_to_http = test_goaway = None
 
-    def proxy(self, target):
-        proxy = Connect(target)
+    def proxy(self, target, cut=()):
+        proxy = Connect(target, cut)
         self.addCleanup(proxy.server_close)
         self.addCleanup(proxy.shutdown)
         return proxy
@@ -164,6 +174,92 @@ class Proxies(Tls):
         self.assertEqual({head[0] for head in proxy.asked}, {"CONNECT registry.example:443 HTTP/1.1"})
         self.assertNotIn("proxy-secret", result.err)
         self.assertTrue(self.front.requests("/blobs/"))
+
+    def test_broken_handshake_is_tried_again(self):
+        """A connection that breaks while TLS is set up is a bad line, not a registry without TLS."""
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https()
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host="registry.example")
+        config = self.path("config")
+        config.write_text('{"insecure": ["registry.example"]}')
+        for cut, options in (((1,), ()), ((3,), ()), ((1, 2), ()), ((1,), ("--config", config))):
+            proxy = self.proxy(("127.0.0.1", self.front.port), cut)
+            varve = self.new_varve(HOME=self.varve.home, HTTPS_PROXY="http://127.0.0.1:%d" % proxy.server_address[1])
+            varve.run(*options, "pull", "registry.example/team/app:1")
+            self.assertGreaterEqual(len(proxy.asked), max(cut))
+        proxy = self.proxy(("127.0.0.1", self.front.port), range(100))
+        config.write_text('{"retries": 1}')
+        result = self.varve.run("--config", config, "pull", "registry.example/team/app:1", status=5,
+                                env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        self.assertNotIn("insecure", result.err)
+        self.assertIn("while TLS was being set up", result.err)
+
+    def test_no_tls_there(self):
+        """The advice to list a registry as insecure is for one that speaks plain http."""
+        proxy = self.proxy(("127.0.0.1", self.source.port))
+        result = self.varve.run("pull", "registry.example/team/app:1", status=5,
+                                env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        self.assertIn("list it as insecure", result.err)
+
+    def test_refused_tls_version(self):
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https("ssl_protocols TLSv1.1; ssl_ciphers ALL:@SECLEVEL=0;")
+        proxy = self.proxy(("127.0.0.1", self.front.port))
+        result = self.varve.run("pull", "registry.example/team/app:1", status=5,
+                                env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        self.assertNotIn("insecure", result.err)
+        self.assertLess(len(proxy.asked), 3)
+
+    def test_insecure_is_for_the_listed_host_only(self):
+        """A redirect target with a bad certificate is refused although the registry is listed (R-3, 5.16)."""
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https()
+        cdn = self.front
+        self.https(blobs="return 307 https://cdn.example$request_uri;")
+        proxy = self.proxy({"registry.example": ("127.0.0.1", self.front.port), "cdn.example": ("127.0.0.1", cdn.port)})
+        env = {"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]}
+        config = self.path("config")
+        config.write_text('{"insecure": ["registry.example"]}')
+        result = self.varve.run("--config", config, "pull", "registry.example/team/app:1", env=env, status=5)
+        self.assertIn("cdn.example", result.err)
+        self.assertEqual(cdn.requests(), [])
+        for entry in ("cdn.example", "cdn.example:443"):
+            config.write_text(json.dumps({"insecure": ["registry.example", entry]}))
+            self.new_varve().run("--config", config, "pull", "registry.example/team/app:1", env=env)
+
+    def test_docker_hub_by_its_name(self):
+        """docker.io is the key of certs.d and of the list of insecure hosts, registry-1.docker.io works, too."""
+        self.cert, self.key = self.certificate("hub", self.ca, "DNS:registry-1.docker.io")
+        self.https()
+        proxy = self.proxy({"registry-1.docker.io": ("127.0.0.1", self.front.port)})
+        env = {"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]}
+        self.varve.run("pull", "docker.io/team/app:1", env=env, status=5)
+        for key in ("docker.io", "docker.io:443", "registry-1.docker.io"):
+            varve = self.new_varve()
+            directory = varve.home / ".config/containers/certs.d" / key
+            directory.mkdir(parents=True)
+            shutil.copy(self.dir / "ca.crt", directory)
+            varve.run("pull", "docker.io/team/app:1", env=env)
+            config = self.path("config")
+            config.write_text(json.dumps({"insecure": [key.removesuffix(":443")]}))
+            self.new_varve().run("--config", config, "pull", "team/app:1", env=env)
+
+    def test_http_realm_behind_tls(self):
+        """Harbor behind a TLS proxy names its token server by http: it is asked by https, with the credential (dockhand#1428)."""
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        tokens = Tokens(self.dir / "tokens")
+        tokens.publish([("team/app", "pull")])
+        origin = self.registry(storage=self.source.storage, token=tokens.options("http://registry.example/token"))
+        server, http = front(origin, other=tokens.server())
+        harbor = self.nginx(f"ssl_certificate {self.cert}; ssl_certificate_key {self.key}; {server}", http=http, lua=True, listen=" ssl")
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host="registry.example")
+        auth = self.varve.home / ".docker/config.json"
+        auth.parent.mkdir()
+        auth.write_text(json.dumps({"auths": {"registry.example": {"auth": "dXNlcjpwdw=="}}}))
+        proxy = self.proxy(("127.0.0.1", harbor.port))
+        self.varve.run("pull", "registry.example/team/app:1", env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        self.assertEqual({r["authorization"] for r in harbor.requests("/token")}, {"Basic dXNlcjpwdw=="})
+        self.assertEqual({head[0] for head in proxy.asked}, {"CONNECT registry.example:443 HTTP/1.1"})
 
     def test_proxy_that_refuses(self):
         proxy = self.proxy(None)

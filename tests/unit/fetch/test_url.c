@@ -110,6 +110,12 @@ static void test_classes(void **state)
 		{"[fd12::1]", ADDR_PRIVATE},
 		{"0.0.0.0", ADDR_UNSPECIFIED},
 		{"[::]", ADDR_UNSPECIFIED},
+		{"100.64.0.1", ADDR_PRIVATE},
+		{"100.127.255.255", ADDR_PRIVATE},
+		{"100.128.0.1", ADDR_PUBLIC},
+		{"[64:ff9b::7f00:1]", ADDR_LOOPBACK},
+		{"[64:ff9b::a9fe:a9fe]", ADDR_LINK_LOCAL},
+		{"[64:ff9b::808:808]", ADDR_PUBLIC},
 		{"8.8.8.8", ADDR_PUBLIC},
 		{"[2001:db8::1]", ADDR_PUBLIC},
 	};
@@ -127,6 +133,25 @@ static void test_classes(void **state)
 	assert_false(url_domain_is_loopback("10.0.0.1:5000"));
 	assert_string_equal(url_api_host("docker.io"), "registry-1.docker.io");
 	assert_string_equal(url_api_host("quay.io"), "quay.io");
+}
+
+static void test_may_lead(void **state)
+{
+	(void)state;
+	/* From outside nothing inside, from inside what is not further inside. */
+	for (enum addr_class there = ADDR_PRIVATE; there <= ADDR_UNSPECIFIED; there++) {
+		assert_false(url_may_lead(ADDR_NAME, there));
+		assert_false(url_may_lead(ADDR_PUBLIC, there));
+	}
+	assert_true(url_may_lead(ADDR_PUBLIC, ADDR_NAME));
+	assert_true(url_may_lead(ADDR_LOOPBACK, ADDR_PUBLIC));
+	assert_true(url_may_lead(ADDR_PRIVATE, ADDR_PRIVATE));
+	assert_false(url_may_lead(ADDR_PRIVATE, ADDR_LOOPBACK));
+	assert_true(url_may_lead(ADDR_LOOPBACK, ADDR_LOOPBACK));
+	assert_false(url_may_lead(ADDR_LOOPBACK, ADDR_LINK_LOCAL));
+	assert_int_equal(url_name_class("x.LocalHost"), ADDR_LOOPBACK);
+	assert_int_equal(url_name_class("[::1]"), ADDR_LOOPBACK);
+	assert_int_equal(url_name_class("localhost.example"), ADDR_NAME);
 }
 
 static void test_same_site(void **state)
@@ -225,10 +250,11 @@ static void test_proxy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),      cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_masked),    cmocka_unit_test(test_classes),
-		cmocka_unit_test(test_same_site), cmocka_unit_test(test_origin),
-		cmocka_unit_test(test_encode),    cmocka_unit_test(test_proxy),
+		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_masked),   cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_may_lead), cmocka_unit_test(test_same_site),
+		cmocka_unit_test(test_origin),   cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_proxy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
