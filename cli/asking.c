@@ -119,55 +119,71 @@ int ask_trees(struct cli *c, struct questions *q, int argc, char **argv, struct 
 	return r;
 }
 
-static int answer(struct cli *c, struct question *it, const struct varve_pull_options *o,
-		  struct varve_err *e)
+/* A stored image and the tree made from it are one question: the one that was asked before. */
+static const struct question *same_before(const struct questions *q, size_t i)
 {
-	struct varve_reference ref;
-	bool changed;
-	int r = varve_reference_parse(&ref, it->reference, e);
+	const struct question *it = &q->items[i];
 
-	if (r == 0)
-		r = varve_outdated(&c->ctx, &ref, &it->have, o, &changed, &it->now, e);
-	if (r == -VARVE_E_INTERRUPTED || r == -VARVE_E_OFFLINE)
-		return r;
-	if (r == 0) {
-		it->answer = changed ? ANSWER_OUTDATED : ANSWER_CURRENT;
-		return 0;
-	}
-	it->answer = ANSWER_ERROR;
-	varve_err_text(e, it->error, sizeof(it->error));
-	if (c->status == 0)
-		c->status = varve_code_exit(r);
-	return 0;
+	for (size_t k = 0; k < i; k++)
+		if (strcmp(q->items[k].reference, it->reference) == 0 &&
+		    varve_digest_equal(&q->items[k].have, &it->have))
+			return &q->items[k];
+	return NULL;
 }
 
-/* A stored image and the tree made from it are one question. */
-static bool answered_before(struct questions *q, size_t i)
+/* The questions that need an answer of their own; map[i] is where the i-th item came from. */
+static size_t collect(const struct questions *q, struct varve_outdated *items, size_t *map,
+		      int *ret, struct varve_err *e)
 {
-	struct question *it = &q->items[i];
+	size_t n = 0;
 
-	for (size_t k = 0; k < i; k++) {
-		const struct question *old = &q->items[k];
-
-		if (strcmp(old->reference, it->reference) != 0 ||
-		    !varve_digest_equal(&old->have, &it->have))
+	*ret = 0;
+	for (size_t i = 0; i < q->n && *ret == 0; i++) {
+		if (same_before(q, i))
 			continue;
-		it->answer = old->answer;
-		it->now = old->now;
-		memcpy(it->error, old->error, sizeof(it->error));
-		return true;
+		*ret = varve_reference_parse(&items[n].ref, q->items[i].reference, e);
+		items[n].target = q->items[i].have;
+		map[n++] = i;
 	}
-	return false;
+	return n;
+}
+
+static void take_answer(struct cli *c, struct question *it, const struct varve_outdated *o)
+{
+	it->now = o->now;
+	it->answer = o->changed ? ANSWER_OUTDATED : ANSWER_CURRENT;
+	if (o->result == 0)
+		return;
+	it->answer = ANSWER_ERROR;
+	memcpy(it->error, o->error, sizeof(it->error));
+	if (c->status == 0)
+		c->status = varve_code_exit(o->result);
 }
 
 int ask_all(struct cli *c, struct questions *q, const struct pulling *p, struct varve_err *e)
 {
+	struct varve_outdated *items = calloc(q->n + 1, sizeof(*items));
+	size_t *map = calloc(q->n + 1, sizeof(*map)), n = 0;
 	struct varve_pull_options o;
-	int r = 0;
+	int r = items && map ? 0 : varve_fail(e, ENOMEM, "out of memory");
 
 	pulling_options(c, p, &o);
-	for (size_t i = 0; i < q->n && r == 0; i++)
-		if (!answered_before(q, i))
-			r = answer(c, &q->items[i], &o, e);
+	if (r == 0)
+		n = collect(q, items, map, &r, e);
+	if (r == 0 && n)
+		r = varve_outdated(c->store, items, n, &o, e);
+	for (size_t i = 0; i < n && r == 0; i++)
+		take_answer(c, &q->items[map[i]], &items[i]);
+	for (size_t i = 0; i < q->n && r == 0; i++) {
+		const struct question *old = same_before(q, i);
+
+		if (!old)
+			continue;
+		q->items[i].answer = old->answer;
+		q->items[i].now = old->now;
+		memcpy(q->items[i].error, old->error, sizeof(old->error));
+	}
+	free(items);
+	free(map);
 	return r;
 }

@@ -11,6 +11,8 @@ struct outdated_options {
 static const struct opt_row outdated_rows[] = {
 	{"installed", 'i', NULL, "only what is installed in the roots directory", OPT_FLAG,
 	 offsetof(struct outdated_options, installed)},
+	{"wait", 0, NULL, "wait as long as a registry asks for", OPT_FLAG,
+	 offsetof(struct outdated_options, pulling.wait)},
 };
 
 static const char *const answers[] = {"current", "outdated", "error"};

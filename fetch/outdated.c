@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does a tag still mean what is stored? HEAD only, where the registry serves it. */
+/* Do tags still mean what is stored? HEAD only, where the registry serves it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,40 +7,65 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/blob.h"
 
 static void client_cleanup(struct client **c)
 {
 	client_free(*c);
 }
 
-int varve_outdated(const struct varve_ctx *ctx, const struct varve_reference *ref,
-		   const struct varve_digest *target, const struct varve_pull_options *opt,
-		   bool *ret_changed, struct varve_digest *ret_now, struct varve_err *e)
+static int ask(struct client *c, struct varve_outdated *it, struct varve_err *e)
 {
-	VARVE_CLEANUP(client_cleanup) struct client *c = NULL;
-	char place[256], name[800];
+	char place[256];
 	struct repo *repo;
 	int r;
 
-	(void)varve_reference_familiar(ref, name);
-	if (opt->offline)
-		return varve_fail(e, VARVE_E_OFFLINE,
-				  "%s: only the registry knows what the tag means now", name);
-	if (!*ref->tag || varve_digest_is_set(&ref->digest)) {
-		/* A digest means the same for ever. */
-		*ret_changed = false;
-		*ret_now = *target;
+	/* A digest means the same for ever. */
+	if (!*it->ref.tag || varve_digest_is_set(&it->ref.digest)) {
+		it->now = it->target;
 		return 0;
 	}
-	r = client_new(&c, ctx, opt->config, 1, e);
+	r = client_repo(c, it->ref.domain, it->ref.path, &repo, e);
+	if (r == 0)
+		r = pull_head(c, repo, &it->ref, &it->now, place, e);
+	return r;
+}
+
+int varve_outdated(struct varve_store *s, struct varve_outdated *items, size_t n,
+		   const struct varve_pull_options *opt, struct varve_err *e)
+{
+	VARVE_CLEANUP(client_cleanup) struct client *c = NULL;
+	char name[800];
+	int r;
+
+	if (opt->offline && n)
+		return varve_fail(e, VARVE_E_OFFLINE,
+				  "%s: only the registry knows what the tag means now",
+				  varve_reference_familiar(&items[0].ref, name));
+	r = client_new(&c, store_ctx(s), opt->config, 1, e);
 	if (r < 0)
 		return r;
+	c->store = s;
 	c->wait = opt->wait;
-	r = client_repo(c, ref->domain, ref->path, &repo, e);
-	if (r == 0)
-		r = pull_head(c, repo, ref, ret_now, place, e);
-	if (r < 0)
-		return varve_wrap(e, r, "%s", name);
-	*ret_changed = !varve_digest_equal(ret_now, target);
+	c->offer_wait = true;
+	for (size_t i = 0; i < n; i++) {
+		struct varve_outdated *it = &items[i];
+		struct varve_err why = VARVE_ERR_INIT;
+
+		it->changed = false;
+		it->error[0] = 0;
+		it->result = ask(c, it, &why);
+		if (it->result == -VARVE_E_INTERRUPTED) {
+			if (e)
+				*e = why;
+			return it->result;
+		}
+		if (it->result == 0) {
+			it->changed = !varve_digest_equal(&it->now, &it->target);
+			continue;
+		}
+		(void)varve_wrap(&why, it->result, "%s", varve_reference_familiar(&it->ref, name));
+		(void)varve_err_text(&why, it->error, sizeof(it->error));
+	}
 	return 0;
 }

@@ -358,7 +358,8 @@ int pull_head(struct client *c, struct repo *repo, const struct varve_reference 
 	(void)snprintf(place, 256, "%s", call_place(&head));
 	if (r == 0 && headers_digest(&head.rq.answer, ret) && ret->algo == VARVE_SHA256)
 		return 0;
-	if (r == -VARVE_E_INTERRUPTED || r == -VARVE_E_NETWORK || r == -VARVE_E_TLS)
+	if (r == -VARVE_E_INTERRUPTED || r == -VARVE_E_NETWORK || r == -VARVE_E_TLS ||
+	    r == -VARVE_E_RATELIMIT)
 		return r;
 	/* HEAD refused, without a digest, or an error whose words only a GET has. */
 	varve_err_reset(e);

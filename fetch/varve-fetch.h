@@ -131,11 +131,22 @@ struct varve_refetch {
 VARVE_PUBLIC int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size,
 				    const char *origin, struct varve_err *e);
 
-/* HEAD only: does the tag still mean target? *ret_changed; *ret_now is what it means now. */
-VARVE_PUBLIC int varve_outdated(const struct varve_ctx *ctx, const struct varve_reference *ref,
-				const struct varve_digest *target,
-				const struct varve_pull_options *opt, bool *ret_changed,
-				struct varve_digest *ret_now, struct varve_err *e);
+/* A tag and what it meant when it was fetched; then what it means now. */
+struct varve_outdated {
+	struct varve_reference ref;
+	struct varve_digest target;
+	/* --- results --- */
+	int result; /* 0, or -code: error says why nothing is known */
+	bool changed;
+	struct varve_digest now;
+	char error[512];
+};
+/*
+ * HEAD only: do the tags still mean their targets? All questions share connections, tokens and what
+ * was learned of places that are down. 0 also if some could not be answered.
+ */
+VARVE_PUBLIC int varve_outdated(struct varve_store *s, struct varve_outdated *items, size_t n,
+				const struct varve_pull_options *opt, struct varve_err *e);
 
 /* --- push --- */
 struct varve_push_options {

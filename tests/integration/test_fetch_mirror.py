@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import time
 
 from support import Case, Tar, digest_of, free_port
@@ -92,6 +93,67 @@ class Mirrors(Case):
             time.sleep(0.05)
         time.sleep(0.3)
         self.assertEqual(len(mirror.requests()), 1)
+
+    def silent(self, host="127.0.0.1"):
+        """A mirror entry that takes connections and says nothing; and how many there were."""
+        listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.addCleanup(listener.close)
+        listener.setblocking(False)
+
+        def count():
+            n = 0
+            while True:
+                try:
+                    listener.accept()[0].close()
+                    n += 1
+                except BlockingIOError:
+                    return n
+        return {"url": f"http://{host}:{listener.getsockname()[1]}", "header_timeout": "2s",
+                "capabilities": ["resolve", "pull"]}, count
+
+    def test_circuit_breaker_knows_a_host_in_any_spelling(self):
+        mirror, count = self.silent("LOCALHOST")
+        self.pull([mirror])
+        self.assertEqual(count(), 1)
+
+    def test_outdated_learns_from_one_tag_for_the_next(self):
+        """One client for all questions: a mirror that is down costs its time once, limits are kept."""
+        layout = self.layout()
+        layout.image("a", [self.small], compression="none")
+        refs = []
+        for i in range(5):
+            self.source.push(layout, "a", "team/app", f"t{i}")
+            refs.append(f"{self.domain}/team/app:t{i}")
+        self.varve.run("pull", *refs)
+        mirror, count = self.silent()
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {self.domain: {"mirrors": [mirror]}}}))
+        states = [i["state"] for i in self.varve.json("--config", path, "outdated")["items"]]
+        self.assertEqual(states, ["current"] * 5)
+        self.assertEqual(count(), 1)
+
+    def test_limits_are_those_of_who_told_them(self):
+        say = "add_header RateLimit-Limit '7;w=60' always; add_header RateLimit-Remaining '3;w=60' always;"
+        mirror = self.mirror(manifests=say, blobs=say)
+        self.pull([{"url": f"http://{mirror.address}"}])
+        known = self.varve.json("registry", "status")["registries"]
+        self.assertEqual([(r["registry"], r["remaining"]) for r in known], [(mirror.address, 3)])
+
+    def test_wait_is_offered_where_it_can_be_given(self):
+        self.pull([])
+        server, http = front(self.source)
+        busy = "location / { add_header Retry-After 3600 always; return 429; }"
+        mirror = self.nginx(busy)
+        config = self.path("config")
+        config.write_text(json.dumps({"registries": {self.domain: {"fallback": False, "mirrors": [
+            {"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"]}]}}}))
+        for command, offered in ((("pull", self.ref), True), (("outdated",), True),
+                                 (("login", "-u", "u", "--password-stdin", mirror.address), False)):
+            result = self.varve.run("--config", config, *command, input=b"x", status=5)
+            self.assertEqual("--wait" in result.err, offered, result)
+            self.assertIn("3600 s", result.err)
+        # HEAD was refused by the limit: no GET, which counts.
+        self.assertEqual([r["method"] for r in mirror.requests("/manifests/")], ["HEAD", "HEAD"])
 
     def test_failover_in_the_middle_of_a_blob(self):
         """What came from the mirror is continued from the registry."""
