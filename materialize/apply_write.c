@@ -153,22 +153,58 @@ int apply_directory_metadata(struct apply_worker *w, struct varve_err *e)
 
 /* --- hard links --- */
 
+/* Our own file for reading, also where its mode forbids that to us. */
+static int open_own(int dir, const char *name, mode_t mode)
+{
+	int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags);
+
+	if (fd >= 0 || errno != EACCES || meta_chmod_at(dir, name, 0400))
+		return fd;
+	fd = openat(dir, name, flags);
+	if (meta_chmod_at(dir, name, mode) && fd >= 0) {
+		(void)close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Blocks of zeros stay holes if the file is to have holes. */
+static int copy_bytes(int from, int to, const struct plan_inode *in, struct varve_err *e)
+{
+	static const char zeros[4096];
+	bool sparse = in->n_extents || in->body_len < in->size;
+	size_t step = sparse ? sizeof(zeros) : 1u << 16;
+	VARVE_FREE char *block = malloc(step);
+	uint64_t off = 0;
+	ssize_t n = 0;
+
+	if (!block)
+		return varve_fail_oom(e);
+	while (off < in->size && (n = fsx_pread_full(from, block, step, off)) > 0) {
+		if (!(sparse && !memcmp(block, zeros, (size_t)n)) &&
+		    fsx_pwrite_all(to, block, (size_t)n, off))
+			return varve_fail_errno(e, "cannot write");
+		off += (uint64_t)n;
+	}
+	if (n < 0 || (sparse && ftruncate(to, (off_t)in->size)))
+		return varve_fail_errno(e, "cannot copy");
+	return 0;
+}
+
 /* Where links have a limit (EMLINK) or do not exist, a second file: from our own file, never by a
  * path. */
 static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 			const struct plan_inode *in, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
-	VARVE_FREE char *block = NULL;
 	VARVE_CLOSE int from = -1;
 	VARVE_CLOSE int to = -1;
-	uint64_t off = 0;
-	ssize_t n;
-	int dir;
+	int dir, r;
 
 	dir = dir_cache_get(&w->dirs, a, name_of(a, first)->parent);
 	if (dir >= 0)
-		from = openat(dir, name_of(a, first)->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		from = open_own(dir, name_of(a, first)->name, in->mode & 07777);
 	if (from < 0)
 		return fail_at(a, first, "cannot open", e);
 	dir = dir_cache_get(&w->dirs, a, name_of(a, name)->parent);
@@ -177,16 +213,9 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
 	if (to < 0)
 		return fail_at(a, name, "cannot make the file", e);
-	block = malloc(1u << 16);
-	if (!block)
-		return varve_fail_oom(e);
-	while ((n = fsx_pread_full(from, block, 1u << 16, off)) > 0) {
-		if (fsx_write_all(to, block, (size_t)n))
-			return fail_at(a, name, "cannot write", e);
-		off += (uint64_t)n;
-	}
-	if (n < 0)
-		return fail_at(a, first, "cannot read", e);
+	r = copy_bytes(from, to, in, e);
+	if (r < 0)
+		return varve_wrap(e, r, "%s", APPLY_PATH(a, name));
 	apply_lose(a, name, APPLY_LOSS_OTHER, "hard link");
 	return meta_set_fd(a, to, name, in, in->mode & 0777, e);
 }
@@ -213,7 +242,8 @@ static int make_links(struct apply_worker *w, const struct plan_inode *in, struc
 		/* No AT_SYMLINK_FOLLOW: a link to a symlink is a second name of the symlink. */
 		if (!linkat(from, name_of(a, first)->name, dir, name_of(a, i)->name, 0))
 			continue;
-		if ((errno != EMLINK && errno != EPERM && errno != ENOTSUP) || !S_ISREG(in->mode))
+		if ((errno != EMLINK && errno != EPERM && errno != ENOTSUP && errno != EXDEV) ||
+		    !S_ISREG(in->mode))
 			return fail_at(a, i, "cannot make the hard link", e);
 		r = copy_instead(w, first, i, in, e);
 		if (r < 0)
