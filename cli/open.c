@@ -60,6 +60,7 @@ int cli_store(struct cli *c, enum cli_access access, struct varve_err *e)
 		return r;
 	o.lower = varve_config_lower(c->config);
 	o.create = access == CLI_CREATE;
+	varve_config_limits(c->config, &o.limits);
 	r = varve_store_open(&c->store, &c->ctx, &o, e);
 	if (access == CLI_READ && cannot_write(r)) {
 		o.read_only = true;

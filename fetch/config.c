@@ -75,6 +75,12 @@ const char *const *varve_config_lower(const struct varve_config *c)
 	return c ? (const char *const *)c->lower : NULL;
 }
 
+void varve_config_limits(const struct varve_config *c, struct varve_limits *ret)
+{
+	*ret = c ? c->limits : (struct varve_limits){0};
+	ret->size = sizeof(*ret);
+}
+
 /* Length of the match of an entry's prefix with domain/path; 0: none. */
 static size_t prefix_match(const char *prefix, const char *domain, const char *name)
 {

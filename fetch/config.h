@@ -35,6 +35,7 @@ struct varve_config {
 	unsigned jobs;
 	unsigned connect_ms, header_ms, stall_ms, retries;
 	uint64_t max_blob;
+	struct varve_limits limits; /* 0: the default */
 	bool has_platform;
 	struct varve_platform platform;
 	char *official_library;               /* URL with {image}; NULL: the built-in one */

@@ -14,6 +14,11 @@
 #define REGISTRIES_MAX 1000u
 #define LIST_MAX       256u
 #define JOBS_MAX       16u
+/* How far limits can be raised: what the memory of a plan, its buffers and the stack bear. */
+#define ENTRIES_MAX    1000000000u
+#define PATH_BYTES_MAX 65535u
+#define DEPTH_MAX      4096u
+#define RATIO_MAX      1000000u
 
 struct reader {
 	struct varve_config *c;
@@ -101,6 +106,16 @@ static void read_count(struct reader *rd, const json *j, unsigned min, unsigned 
 		say(rd, true, "must be a number from %u to %u", min, max);
 	else
 		*ret = (unsigned)v;
+}
+
+static void read_count64(struct reader *rd, const json *j, uint64_t max, uint64_t *ret)
+{
+	uint64_t v;
+
+	if (!json_u64(j, &v) || v < 1 || v > max)
+		say(rd, true, "must be a number from 1 to %llu", (unsigned long long)max);
+	else
+		*ret = v;
 }
 
 static void read_size(struct reader *rd, const json *j, uint64_t *ret)
@@ -448,6 +463,36 @@ static void read_official(struct reader *rd, const json *j)
 	}
 }
 
+static void read_limits(struct reader *rd, const json *j)
+{
+	struct varve_limits *l = &rd->c->limits;
+
+	if (!json_is_object(j)) {
+		say(rd, true, "must be an object");
+		return;
+	}
+	for (const json *i = json_first(j); i; i = json_next(i)) {
+		const char *key = json_key(i);
+		size_t at = enter(rd, key);
+
+		if (!strcmp(key, "max_layer_size"))
+			read_size(rd, i, &l->max_layer_bytes);
+		else if (!strcmp(key, "max_layer_entries"))
+			read_count64(rd, i, ENTRIES_MAX, &l->max_layer_entries);
+		else if (!strcmp(key, "max_entries"))
+			read_count64(rd, i, ENTRIES_MAX, &l->max_entries);
+		else if (!strcmp(key, "max_path"))
+			read_count(rd, i, 1, PATH_BYTES_MAX, &l->max_path);
+		else if (!strcmp(key, "max_depth"))
+			read_count(rd, i, 1, DEPTH_MAX, &l->max_depth);
+		else if (!strcmp(key, "max_ratio"))
+			read_count(rd, i, 1, RATIO_MAX, &l->max_ratio);
+		else
+			say(rd, false, "is not known");
+		leave(rd, at);
+	}
+}
+
 static void top_member(struct reader *rd, const char *key, const json *j)
 {
 	struct varve_config *c = rd->c;
@@ -462,6 +507,8 @@ static void top_member(struct reader *rd, const char *key, const json *j)
 		read_platform(rd, j);
 	else if (!strcmp(key, "official"))
 		read_official(rd, j);
+	else if (!strcmp(key, "limits"))
+		read_limits(rd, j);
 	else if (!strcmp(key, "jobs"))
 		read_count(rd, j, 1, JOBS_MAX, &c->jobs);
 	else if (!strcmp(key, "retries"))

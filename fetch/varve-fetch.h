@@ -36,6 +36,8 @@ VARVE_PUBLIC int varve_config_load(struct varve_config **ret, const char *path,
 VARVE_PUBLIC void varve_config_free(struct varve_config *c);
 /* The member "lower": NULL-terminated, may be NULL. Borrowed. */
 VARVE_PUBLIC const char *const *varve_config_lower(const struct varve_config *c);
+/* The member "limits", for varve_store_options. 0: the default. */
+VARVE_PUBLIC void varve_config_limits(const struct varve_config *c, struct varve_limits *ret);
 
 /* What "varve config check" does: unknown members are errors, too. */
 struct varve_config_check_options {

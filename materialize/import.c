@@ -196,11 +196,10 @@ static int unpack_to(struct import *im, int in, int out, uint64_t *ret_size, str
 {
 	struct reader rd = {.fd = in, .window = malloc(CHUNK)};
 	struct inflate_source src = {reader_next, &rd, -1};
-	const struct varve_limits *lim = im->opt->limits;
+	struct varve_limits lim = store_limits_or(im->s, im->opt->limits);
 	struct inflate *z = NULL;
 	uint64_t at = 0;
-	int r = rd.window ? inflate_new(&z, &src, lim ? lim->max_layer_bytes : 0,
-					lim ? lim->max_ratio : 0, e)
+	int r = rd.window ? inflate_new(&z, &src, lim.max_layer_bytes, lim.max_ratio, e)
 			  : varve_fail_oom(e);
 
 	while (r == 0) {

@@ -227,12 +227,12 @@ static int check_limits(const struct inflate *z, struct varve_err *e)
 {
 	if (z->out > z->max_bytes)
 		return varve_fail(e, VARVE_E_LIMIT,
-				  "unpacks to more than %llu bytes (limit max-layer-bytes)",
+				  "unpacks to more than %llu bytes (limits.max_layer_size)",
 				  (unsigned long long)z->max_bytes);
 	if (z->out > INFLATE_RATIO_FREE &&
 	    (z->out - INFLATE_RATIO_FREE) / z->max_ratio > z->in.taken)
 		return varve_fail(e, VARVE_E_LIMIT,
-				  "unpacks to more than %u times its size (limit max-ratio)",
+				  "unpacks to more than %u times its size (limits.max_ratio)",
 				  z->max_ratio);
 	return 0;
 }

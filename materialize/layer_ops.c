@@ -119,7 +119,7 @@ static int scan_and_spool(struct follower *f, const struct inflate_source *src)
 {
 	struct spool_layer *l = spool_layer_new(f->spool, &f->blob);
 	struct tar_events tee = {spool_entry, spool_body, NULL, l};
-	struct layer_scan_to to = {&f->file, f->points, l ? &tee : NULL};
+	struct layer_scan_to to = {&f->file, f->points, store_limits(f->s), l ? &tee : NULL};
 	int r = layer_scan(store_ctx(f->s), src, &to, &f->facts, &f->err);
 
 	spool_layer_end(l, r == 0);

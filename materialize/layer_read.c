@@ -32,7 +32,7 @@ int layer_read(struct varve_store *s, const struct varve_digest *blob,
 	struct layer_source src;
 	struct varve_layer_facts facts = {0};
 	struct aux_file file;
-	struct layer_scan_to to = {.toc = &file};
+	struct layer_scan_to to = {.toc = &file, .limits = store_limits(s)};
 	int r = layer_source_open(&src, s, blob, true, e);
 
 	if (r < 0)

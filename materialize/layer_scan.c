@@ -9,23 +9,28 @@
 #include "tar.h"
 #include "toc.h"
 
-#define ENTRIES_MAX ((uint64_t)10 * 1000 * 1000)
-#define WINDOW      (256u << 10)
+#define WINDOW (256u << 10)
 
 struct scan {
 	const struct varve_ctx *ctx;
 	struct toc_writer *toc;
 	const struct tar_events *tee;
+	const struct varve_limits *limits;
 };
+
+static int too_many_entries(const struct scan *s, struct varve_err *e)
+{
+	return varve_fail(e, VARVE_E_LIMIT, "more than %llu entries (limits.max_layer_entries)",
+			  (unsigned long long)s->limits->max_layer_entries);
+}
 
 static int on_entry(void *user, const struct tar_entry *t, struct varve_err *e)
 {
 	struct scan *s = user;
 	int r;
 
-	if (toc_writer_entries(s->toc) >= ENTRIES_MAX)
-		return varve_fail(e, VARVE_E_LIMIT, "more than %llu entries",
-				  (unsigned long long)ENTRIES_MAX);
+	if (toc_writer_entries(s->toc) >= s->limits->max_layer_entries)
+		return too_many_entries(s, e);
 	r = toc_writer_add(s->toc, t, e);
 	if (r == 0 && s->tee)
 		r = s->tee->entry(s->tee->user, t, e);
@@ -88,11 +93,13 @@ static int pump_squashfs(struct scan *s, struct inflate *z, struct hash *h, int 
 			break;
 		hash_update(h, p, n);
 	}
-	r = squashfs_open(&q, fd, inflate_out(z), e);
+	r = squashfs_open(&q, fd, inflate_out(z), s->limits, e);
 	if (r == 0) {
 		*ret_size = squashfs_stream_size(q);
 		r = squashfs_toc(q, s->toc, e);
 	}
+	if (r == 0 && toc_writer_entries(s->toc) > s->limits->max_layer_entries)
+		r = too_many_entries(s, e);
 	squashfs_free(q);
 	return r;
 }
@@ -108,7 +115,7 @@ static bool has_compressed_tail(const struct tar *t)
 int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	       const struct layer_scan_to *to, struct varve_layer_facts *ret, struct varve_err *e)
 {
-	struct scan s = {ctx, NULL, to->tee};
+	struct scan s = {ctx, NULL, to->tee, to->limits};
 	struct tar_events ev = {on_entry, on_body, on_note, &s};
 	struct inflate *z = NULL;
 	struct hash *h = NULL;
@@ -122,7 +129,7 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	if (r == 0)
 		r = hash_new(&h, VARVE_SHA256, e);
 	if (r == 0)
-		r = inflate_new(&z, src, 0, 0, e);
+		r = inflate_new(&z, src, s.limits->max_layer_bytes, s.limits->max_ratio, e);
 	if (r == 0 && to->points)
 		inflate_on_point(z, zran_add, to->points);
 	squashfs = r == 0 && inflate_kind(z) == VARVE_COMP_SQUASHFS;

@@ -8,8 +8,9 @@
 #include "zran.h"
 
 struct layer_scan_to {
-	struct aux_file *toc;         /* made by aux_create; written, not published */
-	struct zran_writer *points;   /* may be NULL */
+	struct aux_file *toc;       /* made by aux_create; written, not published */
+	struct zran_writer *points; /* may be NULL */
+	const struct varve_limits *limits;
 	const struct tar_events *tee; /* sees every entry and body as well; may be NULL */
 };
 /* Entries and bytes are bounded. Notes of the tar parser go to the log. */

@@ -78,20 +78,24 @@ static int load_toc(struct varve_store *s, struct varve_plan_layer *l, struct to
 static int check_layer(const struct varve_plan_layer *l, const struct varve_limits *limits,
 		       struct varve_err *e)
 {
-	uint64_t max = limits->max_layer_bytes ? limits->max_layer_bytes : INFLATE_MAX_BYTES;
-	uint64_t ratio = limits->max_ratio ? limits->max_ratio : INFLATE_MAX_RATIO;
+	uint64_t max = limits->max_layer_bytes, ratio = limits->max_ratio;
 
 	if (l->unpacked > max)
 		return varve_fail(e, VARVE_E_LIMIT,
-				  "layer %s unpacks to %llu bytes (limit max-layer-bytes %llu)",
+				  "layer %s unpacks to %llu bytes (limits.max_layer_size %llu)",
 				  DIGEST_STR(&l->digest), (unsigned long long)l->unpacked,
 				  (unsigned long long)max);
 	if (l->unpacked > INFLATE_RATIO_FREE &&
 	    (l->unpacked - INFLATE_RATIO_FREE) / ratio > l->size)
 		return varve_fail(e, VARVE_E_LIMIT,
 				  "layer %s unpacks to more than %llu times its size (limit "
-				  "max-ratio)",
+				  "limits.max_ratio)",
 				  DIGEST_STR(&l->digest), (unsigned long long)ratio);
+	if (l->entries > limits->max_layer_entries)
+		return varve_fail(e, VARVE_E_LIMIT,
+				  "layer %s has %llu entries (limits.max_layer_entries %llu)",
+				  DIGEST_STR(&l->digest), (unsigned long long)l->entries,
+				  (unsigned long long)limits->max_layer_entries);
 	return 0;
 }
 
@@ -221,6 +225,7 @@ int varve_plan_new(struct varve_plan **ret, struct varve_store *s, const struct 
 	}
 	if (opt)
 		memcpy(&o, opt, VARVE_MIN(opt->size, sizeof(o)));
+	o.limits = store_limits_or(s, &o.limits);
 	p->store = s;
 	p->keep_dirlinks = o.keep_dirlinks;
 	p->manifest = image->manifest;

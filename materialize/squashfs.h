@@ -15,7 +15,8 @@ struct squashfs;
 
 /* fd is borrowed and only read by position. VARVE_E_FORMAT: damaged; VARVE_E_UNSUPPORTED: version,
  * compressor, or built without libsquashfs; VARVE_E_UNSAFE: loops, names that are none. */
-int squashfs_open(struct squashfs **ret, int fd, uint64_t size, struct varve_err *e);
+int squashfs_open(struct squashfs **ret, int fd, uint64_t size, const struct varve_limits *limits,
+		  struct varve_err *e);
 void squashfs_free(struct squashfs *q);
 uint64_t squashfs_stream_size(const struct squashfs *q);
 /* Add all entries, parents first. */

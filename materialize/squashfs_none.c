@@ -5,9 +5,10 @@
 
 #include "store/base/err.h"
 
-int squashfs_open(struct squashfs **ret, int fd, uint64_t size, struct varve_err *e)
+int squashfs_open(struct squashfs **ret, int fd, uint64_t size, const struct varve_limits *limits,
+		  struct varve_err *e)
 {
-	(void)ret, (void)fd, (void)size;
+	(void)ret, (void)fd, (void)size, (void)limits;
 	return varve_fail(e, VARVE_E_UNSUPPORTED,
 			  "this is a squashfs image, and varve was built without libsquashfs");
 }
@@ -26,14 +27,14 @@ uint64_t squashfs_stream_size(const struct squashfs *q)
 int squashfs_toc(struct squashfs *q, struct toc_writer *w, struct varve_err *e)
 {
 	(void)w;
-	return squashfs_open(&q, -1, 0, e);
+	return squashfs_open(&q, -1, 0, NULL, e);
 }
 
 int squashfs_next(struct squashfs *q, size_t max, const void **ret, size_t *ret_n,
 		  struct varve_err *e)
 {
 	(void)max, (void)ret, (void)ret_n;
-	return squashfs_open(&q, -1, 0, e);
+	return squashfs_open(&q, -1, 0, NULL, e);
 }
 
 int squashfs_write(const struct varve_plan *p, int fd, const char *name,

@@ -260,7 +260,7 @@ static int by_place(const void *a, const void *b)
 	return x->number < y->number ? -1 : 1;
 }
 
-static int order_files(struct squashfs *q, struct varve_err *e)
+static int order_files(struct squashfs *q, const struct varve_limits *limits, struct varve_err *e)
 {
 	uint64_t off = 0;
 	size_t i;
@@ -273,19 +273,22 @@ static int order_files(struct squashfs *q, struct varve_err *e)
 		q->by_number[f->number] = (uint32_t)i + 1;
 		f->off = off;
 		off += f->body_len; /* at most 10^7 * 2^44: cannot wrap */
-		if (off > INFLATE_MAX_BYTES ||
+		if (off > limits->max_layer_bytes ||
 		    (off > INFLATE_RATIO_FREE &&
-		     (off - INFLATE_RATIO_FREE) / INFLATE_MAX_RATIO > q->source.size))
+		     (off - INFLATE_RATIO_FREE) / limits->max_ratio > q->source.size))
 			return varve_fail(e, VARVE_E_LIMIT,
-					  "squashfs: unpacks to more than %llu bytes or %u times "
-					  "its size",
-					  (unsigned long long)INFLATE_MAX_BYTES, INFLATE_MAX_RATIO);
+					  "squashfs: unpacks to more than %llu bytes "
+					  "(limits.max_layer_size) or %u times its size "
+					  "(limits.max_ratio)",
+					  (unsigned long long)limits->max_layer_bytes,
+					  limits->max_ratio);
 	}
 	q->stream_size = off;
 	return 0;
 }
 
-int squashfs_open(struct squashfs **ret, int fd, uint64_t size, struct varve_err *e)
+int squashfs_open(struct squashfs **ret, int fd, uint64_t size, const struct varve_limits *limits,
+		  struct varve_err *e)
 {
 	struct squashfs *q = calloc(1, sizeof(*q));
 	int r;
@@ -313,7 +316,7 @@ int squashfs_open(struct squashfs **ret, int fd, uint64_t size, struct varve_err
 	if (r == 0)
 		r = squashfs_walk(q, collect, NULL, e);
 	if (r == 0)
-		r = order_files(q, e);
+		r = order_files(q, limits, e);
 	if (r < 0) {
 		squashfs_free(q);
 		return r;

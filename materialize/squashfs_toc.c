@@ -14,7 +14,8 @@
 
 struct making {
 	struct toc_writer *w;
-	char **first; /* inode number -> first path of what has several; NULL: not met yet */
+	uint8_t *seen; /* a bit for each inode with one name that was met */
+	char **first;  /* inode number -> first path of what has several; NULL: not met yet */
 	struct varve_xattr *xattrs;
 	void **owned; /* keys and values to free */
 	uint32_t n_xattrs;
@@ -171,6 +172,15 @@ static int put(struct squashfs *q, const char *path, sqfs_inode_generic_t *inode
 	struct tar_entry t = {.path = span_str(path), .link = span_of("", 0)};
 	int r = 0;
 
+	if (!S_ISDIR(type_bits(inode->base.type)) && squashfs_nlink(inode) <= 1) {
+		/* Its body would be that of two files, and a tar has no such thing. */
+		if (m->seen[number / 8] & 1u << number % 8)
+			return varve_fail(
+				e, VARVE_E_UNSAFE,
+				"squashfs: \"%s\" is a second name of a file that has one",
+				TEXT_SAFE(path));
+		m->seen[number / 8] |= (uint8_t)(1u << number % 8);
+	}
 	if (squashfs_nlink(inode) > 1 && m->first[number]) {
 		t.flags = TAR_HARDLINK;
 		t.link = span_str(m->first[number]);
@@ -200,11 +210,14 @@ int squashfs_toc(struct squashfs *q, struct toc_writer *w, struct varve_err *e)
 	int r;
 
 	m.first = calloc((size_t)q->super.inode_count + 1, sizeof(*m.first));
-	if (!m.first)
-		return varve_fail_oom(e);
-	r = squashfs_walk(q, put, &m, e);
-	for (i = 0; i <= q->super.inode_count; i++)
+	m.seen = calloc((size_t)q->super.inode_count / 8 + 1, 1);
+	if (!m.first || !m.seen)
+		r = varve_fail_oom(e);
+	else
+		r = squashfs_walk(q, put, &m, e);
+	for (i = 0; m.first && i <= q->super.inode_count; i++)
 		free(m.first[i]);
+	free(m.seen);
 	free(m.first);
 	return r;
 }

@@ -449,7 +449,7 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	int r;
 
 	if (++t->entries > t->opt.limits.max_entries)
-		return varve_fail(e, VARVE_E_LIMIT, "more than %llu entries (limit max-entries)",
+		return varve_fail(e, VARVE_E_LIMIT, "more than %llu entries (limits.max_entries)",
 				  (unsigned long long)t->opt.limits.max_entries);
 	if (x->path_len == 0 && !link) {
 		tree_warn(t, "an entry without a name was passed over");

@@ -172,7 +172,8 @@ int tree_add(struct tree *t, uint32_t dir, const char *name, size_t n, uint32_t 
 	}
 	if (path_len > t->opt.limits.max_path || depth > t->opt.limits.max_depth)
 		return varve_fail(e, VARVE_E_LIMIT,
-				  "a path of %llu bytes and %u components (limits %u and %u)",
+				  "a path of %llu bytes and %u components (limits.max_path %u, "
+				  "limits.max_depth %u)",
 				  (unsigned long long)path_len, depth, t->opt.limits.max_path,
 				  t->opt.limits.max_depth);
 	r = grow(&p, &t->cap_nodes, i, sizeof(*x), e);

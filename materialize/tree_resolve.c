@@ -10,7 +10,7 @@
 
 static int too_long(const struct tree *t, struct varve_err *e)
 {
-	return varve_fail(e, VARVE_E_LIMIT, "a path of more than %u bytes (limit max-path)",
+	return varve_fail(e, VARVE_E_LIMIT, "a path of more than %u bytes (limits.max_path)",
 			  t->opt.limits.max_path);
 }
 

@@ -16,19 +16,11 @@ extern "C" {
 VARVE_PUBLIC const struct varve_layer_ops *varve_layer_ops(void);
 
 /* --- plan: the final tree of an image, from the tocs alone --- */
-struct varve_limits {
-	size_t size;
-	uint64_t max_layer_bytes; /* uncompressed; 0: 64 GiB */
-	uint64_t max_entries;     /* per image; 0: 10,000,000 */
-	uint32_t max_path;        /* bytes; 0: 32768 */
-	uint32_t max_depth;       /* components; 0: 1024 */
-	uint32_t max_ratio;       /* output > ratio * input + 1 GiB is refused; 0: 1000 */
-};
 struct varve_plan_options {
 	size_t size;
 	bool strict;        /* names that climb with ".." are an error */
 	bool keep_dirlinks; /* a directory entry over a symlink to a directory keeps the link */
-	struct varve_limits limits;
+	struct varve_limits limits; /* 0: those of the store's handle */
 };
 #define VARVE_PLAN_OPTIONS_INIT                                                                    \
 	{                                                                                          \
@@ -305,7 +297,7 @@ struct varve_import_options {
 	const char *select; /* squashfs of an ISO (path), image of a layout or archive (its name) */
 	const struct varve_platform
 		*platform;                 /* of what does not say its own; NULL: this machine's */
-	const struct varve_limits *limits; /* NULL: defaults */
+	const struct varve_limits *limits; /* NULL: those of the store's handle */
 	/* Normalise a name found in an archive; <0: the image gets no name, and a warning says so.
 	 */
 	int (*normalise)(void *user, const char *text, struct varve_import_name *ret,

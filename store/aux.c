@@ -129,7 +129,10 @@ int aux_commit(struct aux_file *f, const char *kind, const struct varve_digest *
 	(void)snprintf(from, sizeof(from), LAYOUT_TMP "/%s", f->name);
 	(void)snprintf(dir, sizeof(dir), LAYOUT_AUX "/%.16s", kind);
 	(void)layout_aux(kind, diff_id, to);
-	if (fchmod(f->fd, 0644) < 0 || (mkdirat(f->s->root, dir, 0755) < 0 && errno != EEXIST) ||
+	/* Whoever needed room may have removed aux as a whole: it is a cache. */
+	if (fchmod(f->fd, 0644) < 0 ||
+	    (mkdirat(f->s->root, LAYOUT_AUX, 0755) < 0 && errno != EEXIST) ||
+	    (mkdirat(f->s->root, dir, 0755) < 0 && errno != EEXIST) ||
 	    renameat(f->s->root, from, f->s->root, to) < 0)
 		r = varve_fail_errno(e, "publish %s/%s", f->s->path, to);
 	if (r < 0) {

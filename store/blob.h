@@ -48,3 +48,7 @@ int aux_commit(struct aux_file *f, const char *kind, const struct varve_digest *
 void aux_abort(struct aux_file *f);
 
 const struct varve_ctx *store_ctx(const struct varve_store *s);
+/* Of this handle; none is 0. */
+const struct varve_limits *store_limits(const struct varve_store *s);
+/* Of l (may be NULL), and where it says 0, of the handle. */
+struct varve_limits store_limits_or(const struct varve_store *s, const struct varve_limits *l);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The OCI and Docker documents: image index, manifest, config, schema1 manifest. Pure: bytes to
- * structs. Limits: documents 4 MiB (config 8 MiB), 10,000 descriptors, 1,000 layers, JSON depth 64.
+ * structs. Limits: documents 4 MiB, 10,000 descriptors, 1,000 layers, JSON depth 64.
  */
 #pragma once
 
@@ -9,7 +9,7 @@
 #include "varve-store.h"
 
 #define OCI_DOC_MAX    (4u << 20)
-#define OCI_CONFIG_MAX (8u << 20)
+#define OCI_CONFIG_MAX (4u << 20)
 
 #define OCI_MT_INDEX             "application/vnd.oci.image.index.v1+json"
 #define OCI_MT_MANIFEST          "application/vnd.oci.image.manifest.v1+json"

@@ -33,6 +33,45 @@ const struct varve_ctx *store_ctx(const struct varve_store *s)
 	return s->ctx;
 }
 
+const struct varve_limits *store_limits(const struct varve_store *s)
+{
+	return &s->limits;
+}
+
+static struct varve_limits limits_or(const struct varve_limits *l, const struct varve_limits *other)
+{
+	struct varve_limits x = *other;
+
+	if (l && l->max_layer_bytes)
+		x.max_layer_bytes = l->max_layer_bytes;
+	if (l && l->max_layer_entries)
+		x.max_layer_entries = l->max_layer_entries;
+	if (l && l->max_entries)
+		x.max_entries = l->max_entries;
+	if (l && l->max_path)
+		x.max_path = l->max_path;
+	if (l && l->max_depth)
+		x.max_depth = l->max_depth;
+	if (l && l->max_ratio)
+		x.max_ratio = l->max_ratio;
+	return x;
+}
+
+struct varve_limits store_limits_or(const struct varve_store *s, const struct varve_limits *l)
+{
+	return limits_or(l, &s->limits);
+}
+
+static const struct varve_limits default_limits = {
+	.size = sizeof(struct varve_limits),
+	.max_layer_bytes = (uint64_t)64 << 30,
+	.max_layer_entries = 5 * 1000 * 1000,
+	.max_entries = 10 * 1000 * 1000,
+	.max_path = 32768,
+	.max_depth = 1024,
+	.max_ratio = 1000,
+};
+
 const char *varve_store_path(const struct varve_store *s)
 {
 	return s->path;
@@ -208,6 +247,7 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 		return varve_fail_oom(e);
 	s->root = -1;
 	s->ctx = ctx;
+	s->limits = limits_or(&opt->limits, &default_limits);
 	(void)pthread_mutex_init(&s->mutex, NULL);
 	r = open_root(s, opt, e);
 	if (r == 0 && opt->create && !opt->read_only &&

@@ -19,7 +19,8 @@ struct varve_store {
 	struct index *index;
 	struct varve_store **lower;
 	size_t n_lower;
-	pthread_mutex_t mutex; /* what follows; layer readers are threads of their own */
+	struct varve_limits limits; /* none is 0 */
+	pthread_mutex_t mutex;      /* what follows; layer readers are threads of their own */
 	struct aux_memory *aux_memory;
 	struct varve_digest *published; /* by this handle, and not recorded yet */
 	size_t n_published;

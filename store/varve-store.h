@@ -20,6 +20,17 @@ struct varve_store;
 struct varve_layer_ops;
 struct varve_spool;
 
+/* What a layer or an image may ask of us; the member "limits" of the configuration. */
+struct varve_limits {
+	size_t size;
+	uint64_t max_layer_bytes;   /* uncompressed; 0: 64 GiB */
+	uint64_t max_layer_entries; /* 0: 5,000,000 */
+	uint64_t max_entries;       /* per image; 0: 10,000,000 */
+	uint32_t max_path;          /* bytes; 0: 32768 */
+	uint32_t max_depth;         /* components; 0: 1024 */
+	uint32_t max_ratio;         /* output > ratio * input + 1 GiB is refused; 0: 1000 */
+};
+
 struct varve_store_options {
 	size_t size;      /* sizeof(struct), set by the initialiser */
 	const char *path; /* the store directory */
@@ -28,6 +39,7 @@ struct varve_store_options {
 	bool force_fs;    /* use it on NFS, CIFS, 9p or FUSE although locks may not hold there */
 	const char *const
 		*lower; /* read-only stores consulted before the network, NULL-terminated */
+	struct varve_limits limits; /* for layers that are read with this handle */
 };
 #define VARVE_STORE_OPTIONS_INIT                                                                   \
 	{                                                                                          \

@@ -86,7 +86,8 @@ static int load(struct image *im, uint64_t size, struct varve_err *e)
 	struct toc_writer *w = NULL;
 	struct varve_digest d = {.algo = VARVE_SHA256};
 	size_t n;
-	int r = squashfs_open(&im->q, im->fd, size, e);
+	const struct varve_limits limits = {.max_layer_bytes = 1ull << 36, .max_ratio = 1000};
+	int r = squashfs_open(&im->q, im->fd, size, &limits, e);
 
 	if (r < 0)
 		return r;
