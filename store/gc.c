@@ -6,14 +6,13 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
-#include "store/blob_record.h"
 #include "store/gc_files.h"
 #include "store/gc_mark.h"
+#include "store/gc_sweep.h"
 #include "store/layout.h"
 #include "store/lock.h"
 #include "store/mirror.h"
 #include "store/scan.h"
-#include "store/tags.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -21,148 +20,18 @@
 struct gc {
 	struct gc_state st;
 	struct gc_files files;
-	char (*victims)[LAYOUT_PATH_MAX]; /* file names in trash/, to be unlinked after the lock */
-	size_t n_victims, cap_victims;
-	bool tags_changed;
+	struct gc_trash trash;
+	bool names_changed;
 };
 
 static void gc_done(struct gc *gc)
 {
 	gc_files_done(&gc->files);
+	gc_trash_done(&gc->trash);
 	gc_end(&gc->st);
-	free(gc->victims);
 }
 
-static bool blob_goes(const struct gc_state *st, uint32_t i)
-{
-	return !st->g.blobs[i].mark && st->g.blobs[i].recorded && !st->foreign_unknown &&
-	       !(st->young && st->young[i]);
-}
-
-/* --- records --- */
-
-static int del_digest(struct index_txn *t, enum index_table table, const struct varve_digest *d,
-		      struct varve_err *e)
-{
-	return index_del(t, table, record_digest_key(d), record_digest_len(d), e);
-}
-
-static int delete_records(struct index_txn *t, void *user, struct varve_err *e)
-{
-	struct gc *gc = user;
-	struct gc_state *st = &gc->st;
-	uint32_t i;
-	int r = 0;
-
-	gc->tags_changed = false;
-	for (i = 0; r == 0 && i < st->g.n_tags; i++) {
-		if (!st->drop[i])
-			continue;
-		gc->tags_changed = true;
-		r = tags_remove(t, st->g.tags[i].reference, &st->g.tags[i].platform, e);
-	}
-	for (i = 0; r == 0 && i < st->g.n_images; i++) {
-		const struct varve_digest *d = &st->g.blobs[st->g.images[i].blob].digest;
-
-		if (st->image_mark[i] || st->foreign_unknown)
-			continue;
-		r = del_digest(t, INDEX_IMAGE, d, e);
-		if (r == 0)
-			r = del_digest(t, INDEX_USED, d, e);
-	}
-	for (i = 0; r == 0 && i < st->g.n_blobs; i++) {
-		if (blob_goes(st, i))
-			r = blob_record_delete(t, &st->g.blobs[i].digest, e);
-	}
-	for (i = 0; r == 0 && i < st->installs.n; i++) {
-		const char *id = st->installs.items[i].id;
-
-		if (!st->install_gone[i])
-			continue;
-		gc->tags_changed = true;
-		r = index_del(t, INDEX_INSTALL, id, strlen(id), e);
-	}
-	return r == 0 && gc->tags_changed ? index_bump(t, e) : r;
-}
-
-/* Even deleting takes a few pages: on a full disk the ballast makes room for them. */
-static int commit_deletion(struct gc *gc, struct varve_err *e)
-{
-	struct varve_store *s = gc->st.store;
-	struct varve_err first = VARVE_ERR_INIT;
-	int r = index_update(s->index, delete_records, gc, &first);
-
-	if (r == -VARVE_E_NOSPACE && unlinkat(s->root, LAYOUT_BALLAST, 0) == 0) {
-		log_info(s->ctx, "gc", "disk is full: the ballast makes room for the records");
-		return index_update(s->index, delete_records, gc, e);
-	}
-	if (r < 0 && e)
-		*e = first;
-	return r;
-}
-
-/* --- files --- */
-
-static int note_victim(struct gc *gc, const char *trash, struct varve_err *e)
-{
-	void *more;
-
-	if (gc->n_victims == gc->cap_victims) {
-		gc->cap_victims = gc->cap_victims ? gc->cap_victims * 2 : 64;
-		more = realloc(gc->victims, gc->cap_victims * sizeof(*gc->victims));
-		if (!more)
-			return varve_fail_oom(e);
-		gc->victims = more;
-	}
-	(void)snprintf(gc->victims[gc->n_victims++], sizeof(*gc->victims), "%s", trash);
-	return 0;
-}
-
-/*
- * A rename is quick and gives the name free for a puller at once; the unlink of large files comes
- * after the lock. Where even a name in trash/ finds no room, the file is unlinked here.
- */
-static int move_away(struct gc *gc, const struct graph_blob *b, struct varve_err *e)
-{
-	struct varve_store *s = gc->st.store;
-	char path[LAYOUT_PATH_MAX], trash[LAYOUT_PATH_MAX];
-
-	(void)layout_blob(&b->digest, path);
-	(void)layout_trash("gc", trash);
-	if (renameat(s->root, path, s->root, trash) == 0)
-		return note_victim(gc, trash, e);
-	if (errno == ENOENT || unlinkat(s->root, path, 0) == 0)
-		return 0;
-	return varve_fail_errno(e, "remove %s/%s", s->path, path);
-}
-
-static int sweep_blobs(struct gc *gc, struct varve_gc_result *ret, struct varve_err *e)
-{
-	const struct graph *g = &gc->st.g;
-	uint32_t i;
-	int r = 0;
-
-	for (i = 0; r == 0 && i < g->n_blobs; i++) {
-		if (!blob_goes(&gc->st, i))
-			continue;
-		r = move_away(gc, &g->blobs[i], e);
-		if (g->blobs[i].present) {
-			ret->removed_blobs++;
-			ret->removed_bytes += g->blobs[i].size;
-		}
-	}
-	return r;
-}
-
-static void empty_trash(struct gc *gc)
-{
-	size_t i;
-
-	for (i = 0; i < gc->n_victims; i++)
-		(void)unlinkat(gc->st.store->root, gc->victims[i], 0);
-}
-
-/* --- the whole --- */
+/* --- decide --- */
 
 static int add_size(void *user, const struct scan_entry *entry, struct varve_err *e)
 {
@@ -218,18 +87,28 @@ static int read_txn(struct index_txn *t, void *user, struct varve_err *e)
 	return 0;
 }
 
-/* Between the first decision and the lock others may have pulled or taken leases. */
+/*
+ * Between the first decision and the lock others may have pulled or taken leases. The files are not
+ * looked at again: each is asked once more before it goes.
+ */
 static int decide_again(struct gc *gc, struct varve_store *s, const struct varve_gc_options *opt,
 			struct varve_err *e)
 {
-	uint64_t now;
+	uint64_t now, freed = gc->st.other_freed, derived = gc->st.derived_bytes;
+	uint64_t partials = gc->st.partial_bytes;
 	int r = index_view(s->index, read_txn, &now, e);
 
-	if (r < 0)
-		return r;
-	return now == gc->st.g.txn_id ? gc_decide(&gc->st, e) : make_plan(gc, s, opt, e);
+	if (r == 0 && now != gc->st.g.txn_id) {
+		gc_end(&gc->st);
+		r = gc_begin(&gc->st, s, opt, e);
+		gc->st.other_freed = freed;
+		gc->st.derived_bytes = derived;
+		gc->st.partial_bytes = partials;
+	}
+	return r == 0 ? gc_decide(&gc->st, e) : r;
 }
 
+/* Under the exclusive lock, which others wait for: names change here, data goes later. */
 static int sweep(struct gc *gc, struct varve_store *s, const struct varve_gc_options *opt,
 		 struct varve_gc_result *ret, struct varve_err *e)
 {
@@ -239,11 +118,9 @@ static int sweep(struct gc *gc, struct varve_store *s, const struct varve_gc_opt
 	if (r == 0)
 		r = decide_again(gc, s, opt, e);
 	if (r == 0) /* first what needs no record: it may make room for the records */
-		r = gc_files_remove(&gc->files, &gc->st, ret, e);
+		r = gc_files_remove(&gc->files, &gc->st, GC_FILES_LOCKED, &gc->trash, ret, e);
 	if (r == 0)
-		r = commit_deletion(gc, e);
-	if (r == 0)
-		r = sweep_blobs(gc, ret, e);
+		r = gc_sweep(&gc->st, &gc->trash, &gc->names_changed, ret, e);
 	return r;
 }
 
@@ -264,7 +141,7 @@ static void emit_blobs(const struct gc *gc, struct varve_gc_result *ret)
 
 	for (i = 0; i < st->g.n_blobs; i++) {
 		const struct graph_blob *b = &st->g.blobs[i];
-		bool goes = blob_goes(st, i);
+		bool goes = gc_blob_goes(st, i);
 
 		if (!b->recorded || !b->present)
 			continue;
@@ -368,9 +245,11 @@ int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
 	if (r == 0)
 		r = make_plan(&gc, s, opt, e);
 	if (r == 0 && !opt->dry_run) {
-		r = sweep(&gc, s, opt, ret, e);
-		empty_trash(&gc);
-		if (r == 0 && gc.tags_changed)
+		r = gc_files_remove(&gc.files, &gc.st, GC_FILES_FREE, &gc.trash, ret, e);
+		if (r == 0)
+			r = sweep(&gc, s, opt, ret, e);
+		gc_trash_empty(&gc.trash, s);
+		if (r == 0 && gc.names_changed)
 			r = mirror_update(s, MIRROR_ALL, e);
 		layout_make_ballast(s->root);
 	}

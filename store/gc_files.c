@@ -315,36 +315,47 @@ static void count(const struct gc_file *f, struct varve_gc_result *ret)
 	ret->removed_bytes += f->size;
 }
 
-int gc_files_remove(struct gc_files *f, struct gc_state *st, struct varve_gc_result *ret,
-		    struct varve_err *e)
+/* Data that can be made again and what is in trash/ already: nobody has to be kept from it. */
+static bool needs_lock(const struct gc_file *f)
+{
+	return strncmp(f->path, LAYOUT_AUX "/", sizeof(LAYOUT_AUX)) != 0 &&
+	       strncmp(f->path, LAYOUT_TRASH "/", sizeof(LAYOUT_TRASH)) != 0;
+}
+
+/* Outside of the lock there is time to unlink. */
+static int remove_now(struct varve_store *s, const struct gc_file *f, struct varve_err *e)
+{
+	VARVE_CLOSE int dir = -1;
+
+	if (unlinkat(s->root, f->path, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR || strncmp(f->path, LAYOUT_TRASH "/", sizeof(LAYOUT_TRASH)) != 0)
+		return varve_fail_errno(e, "remove %s/%s", s->path, f->path);
+	dir = fsx_open_dir(s->root, LAYOUT_TRASH);
+	return fsx_remove_tree(dir, f->name, s->ctx, NULL, e);
+}
+
+int gc_files_remove(struct gc_files *f, struct gc_state *st, enum gc_files_when when,
+		    struct gc_trash *trash, struct varve_gc_result *ret, struct varve_err *e)
 {
 	size_t i;
 	int r = 0;
 
-	for (i = 0; i < f->n; i++) {
+	for (i = 0; r == 0 && i < f->n; i++) {
 		struct gc_file *file = &f->items[i];
 		VARVE_CLOSE int fd = -1;
 
-		if (!gc_file_goes(file, st))
+		if (!gc_file_goes(file, st) || needs_lock(file) != (when == GC_FILES_LOCKED))
 			continue;
 		if (!still_free(st, file, &fd)) {
 			file->remove = file->for_budget = false;
 			file->reason = "is in use now";
 			continue;
 		}
-		if (unlinkat(st->store->root, file->path, 0) == 0 || errno == ENOENT) {
+		r = when == GC_FILES_FREE ? remove_now(st->store, file, e)
+					  : gc_trash_move(trash, st->store, file->path, e);
+		if (r == 0)
 			count(file, ret);
-		} else if (errno == EISDIR) {
-			VARVE_CLOSE int dir = fsx_open_dir(st->store->root, LAYOUT_TMP);
-
-			if (strncmp(file->path, LAYOUT_TMP "/", sizeof(LAYOUT_TMP)) == 0 &&
-			    dir >= 0)
-				r = fsx_remove_tree(dir, file->name, st->store->ctx, NULL, e);
-			if (r < 0)
-				return r;
-		} else {
-			return varve_fail_errno(e, "remove %s/%s", st->store->path, file->path);
-		}
 	}
-	return 0;
+	return r;
 }

@@ -3,7 +3,7 @@
  * data, orphans. */
 #pragma once
 
-#include "store/gc_mark.h"
+#include "store/gc_sweep.h"
 
 struct gc_file {
 	const char *what; /* of struct varve_gc_item */
@@ -29,7 +29,11 @@ int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e);
 bool gc_file_goes(const struct gc_file *f, const struct gc_state *st);
 /* Bytes of what goes in any case, but for derived data; and of partials that a budget may take. */
 void gc_files_sum(const struct gc_files *f, uint64_t *ret_freed, uint64_t *ret_partials);
-/* Under the exclusive lock: remove what is still free to go. Counts into ret. */
-int gc_files_remove(struct gc_files *f, struct gc_state *st, struct varve_gc_result *ret,
-		    struct varve_err *e);
+enum gc_files_when {
+	GC_FILES_FREE,   /* without the lock: what is in trash/, and what can be made again */
+	GC_FILES_LOCKED, /* under the exclusive lock, into trash: the rest */
+};
+/* Remove what is still free to go. Counts into ret. */
+int gc_files_remove(struct gc_files *f, struct gc_state *st, enum gc_files_when when,
+		    struct gc_trash *trash, struct varve_gc_result *ret, struct varve_err *e);
 void gc_files_done(struct gc_files *f);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small file systems that fill up at every stage, few inodes, quotas of the process: status 7, nothing lost."""
 
+import hashlib
 import json
 import os
 import resource
@@ -10,6 +11,25 @@ from faults import FaultCase
 from support import Tar, need_root
 
 KIB, MIB = 1 << 10, 1 << 20
+
+
+def many_images(store, count):
+    """Tiny images, as another tool would put them into the layout."""
+    names = json.loads((store / "index.json").read_text())
+
+    def put(data, media):
+        digest = hashlib.sha256(data).hexdigest()
+        (store / "blobs/sha256" / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{media}", "digest": "sha256:" + digest, "size": len(data)}
+
+    for i in range(count):
+        layers = [put(Tar().file(f"f{i}-{k}", f"{i}").bytes(), "layer.v1.tar") for k in range(6)]
+        config = put(json.dumps({"architecture": "amd64", "os": "linux", "n": i, "rootfs": {
+            "type": "layers", "diff_ids": [layer["digest"] for layer in layers]}}).encode(), "config.v1+json")
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": layers}
+        names["manifests"].append(dict(put(json.dumps(manifest).encode(), "manifest.v1+json"),
+                                       annotations={"org.opencontainers.image.ref.name": f"localhost/many/i{i}:1"}))
+    (store / "index.json").write_text(json.dumps(names))
 
 
 class DiskFull(FaultCase):
@@ -125,6 +145,28 @@ class DiskFull(FaultCase):
             varve.run("check")
             varve.run("gc")
             self.assertEqual(os.listdir(varve.store / "blobs/sha256"), [])
+            varve.run("check", "--read-data")
+
+    def test_gc_of_many_images_on_a_full_disk(self):
+        """Thousands of records go: their transaction alone needs more room than the ballast gives."""
+        point = self.tmpfs(220 * MIB, inodes=80_000)
+        varve = self.on(point, self.dir / "roots-many")
+        varve.run("pull", self.ref)
+        many_images(varve.store, 2500)
+        varve.run("check", "--rebuild")
+        varve.run("gc")  # the database before the rebuild would make room
+        # One image in ten stays, so that hardly a page of the database becomes free as a whole.
+        for keep, left in ((["--keep", "localhost/many/i*0:1"], 250), ([], 0)):
+            try:
+                with open(point / "filler", "wb", buffering=0) as file:
+                    while True:
+                        file.write(b"x" * 4096)
+            except OSError:
+                pass
+            varve.run("gc", "--max-size", "1", *keep, status=3 if keep else 0)
+            self.assertEqual(len(os.listdir(varve.store / "blobs/sha256")), left * 8)
+            self.assertEqual(os.listdir(varve.store / "trash"), [])
+            (point / "filler").unlink()
             varve.run("check", "--read-data")
 
     def test_file_size_limit(self):

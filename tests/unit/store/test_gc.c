@@ -522,6 +522,7 @@ static void what_got_an_owner_since_the_look_stays(void **state)
 	struct fixture *f = *state;
 	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
 	struct varve_gc_result r = {0};
+	struct gc_trash trash = {0};
 	struct gc_files files = {0};
 	struct gc_state st;
 	char path[512];
@@ -536,7 +537,7 @@ static void what_got_an_owner_since_the_look_stays(void **state)
 	snprintf(path, sizeof(path), "%s/tmp/x.0123456789abcdef", f->path);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
-	assert_ok(gc_files_remove(&files, &st, &r, &f->err), &f->err);
+	assert_ok(gc_files_remove(&files, &st, GC_FILES_LOCKED, &trash, &r, &f->err), &f->err);
 	assert_true(fixture_exists(f, "tmp/x.0123456789abcdef"));
 	assert_string_equal(files.items[0].reason, "is in use now");
 	close(fd);
