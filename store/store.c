@@ -27,6 +27,12 @@
 #ifndef SMB2_SUPER_MAGIC
 #define SMB2_SUPER_MAGIC 0xfe534d42
 #endif
+#ifndef CEPH_SUPER_MAGIC
+#define CEPH_SUPER_MAGIC 0x00c36400
+#endif
+/* Not of the kernel: their own modules have them. */
+#define LUSTRE_SUPER_MAGIC 0x0bd00bd0
+#define GPFS_SUPER_MAGIC   0x47504653
 
 const struct varve_ctx *store_ctx(const struct varve_store *s)
 {
@@ -127,6 +133,12 @@ static const char *remote_fs(int root)
 		return "CIFS";
 	case V9FS_MAGIC:
 		return "9p";
+	case CEPH_SUPER_MAGIC:
+		return "Ceph";
+	case LUSTRE_SUPER_MAGIC:
+		return "Lustre";
+	case GPFS_SUPER_MAGIC:
+		return "GPFS";
 	case FUSE_SUPER_MAGIC:
 		return "FUSE";
 	default:

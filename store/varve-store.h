@@ -36,7 +36,8 @@ struct varve_store_options {
 	const char *path; /* the store directory */
 	bool create;      /* make it when it is missing */
 	bool read_only;   /* never write; a read-only mount is found out without it */
-	bool force_fs;    /* use it on NFS, CIFS, 9p or FUSE although locks may not hold there */
+	bool force_fs; /* use it on a network file system or FUSE although locks may not hold there
+			*/
 	const char *const
 		*lower; /* read-only stores consulted before the network, NULL-terminated */
 	struct varve_limits limits; /* for layers that are read with this handle */

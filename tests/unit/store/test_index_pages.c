@@ -6,9 +6,12 @@
 #include "store/store.h"
 #include "store_fixture.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_VALUE 20000
@@ -121,12 +124,45 @@ static void noise_is_survived(void **state)
 	free(m.p);
 }
 
+/*
+ * A write that a limit cuts short is EIO to LMDB, with room on the disk. The limit of a process
+ * stands for a quota, which not every kernel has.
+ */
+static void a_limit_is_no_broken_disk(void **state)
+{
+	struct fixture *f = *state;
+	struct round round = {.seed = 1};
+	struct rlimit before, small;
+	char path[128];
+	struct stat st;
+	int i, r = 0;
+
+	for (i = 0; i < 5; i++)
+		assert_ok(index_update(f->store->index, change, &round, &f->err), &f->err);
+	(void)snprintf(path, sizeof(path), "%s/db/data.mdb", f->path);
+	assert_int_equal(stat(path, &st), 0);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = before;
+	small.rlim_cur = (rlim_t)st.st_size + 5000; /* within a page: a short write */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (i = 0; i < 50 && r == 0; i++)
+		r = index_update(f->store->index, change, &round, &f->err);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_int_equal(r, -VARVE_E_NOSPACE);
+	f->err = (struct varve_err)VARVE_ERR_INIT;
+	assert_ok(index_check(f->store->index, &f->err), &f->err);
+	assert_ok(index_update(f->store->index, change, &round, &f->err), &f->err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_lmdb_writes_is_sound, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(noise_is_survived, fixture_setup, fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_limit_is_no_broken_disk, fixture_setup,
+						fixture_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
