@@ -64,15 +64,16 @@ int cli_roots_path(struct cli *c, const char **ret, struct varve_err *e);
 
 /* --- open.c --- */
 enum cli_access {
-	CLI_READ,   /* read-only if it cannot be written; must exist */
-	CLI_WRITE,  /* must exist */
-	CLI_CREATE, /* made if missing */
+	CLI_READ,    /* read-only if it cannot be written; must exist */
+	CLI_WRITE,   /* must exist */
+	CLI_CREATE,  /* made if missing */
+	CLI_RESTORE, /* a backup of one is enough */
 };
 /* Opens c->store; main closes it. */
 int cli_store(struct cli *c, enum cli_access access, struct varve_err *e);
-/* For listings: 1, with a note and c->store NULL, when there is no store yet, which is an empty
- * one. */
-int cli_store_to_list(struct cli *c, struct varve_err *e);
+/* 1, with a note and c->store NULL, when there is no store yet, which is an empty one. */
+int cli_store_if_any(struct cli *c, enum cli_access access, struct varve_err *e);
+int cli_store_to_list(struct cli *c, struct varve_err *e); /* CLI_READ */
 /* The same for trees: a roots dir that others filled is shown, and switched in, by a store made for
  * it. */
 int cli_store_for_trees(struct cli *c, struct varve_err *e);

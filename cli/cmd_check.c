@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check: is the store whole? */
 #include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "commands.h"
 #include "diffing.h"
@@ -94,6 +96,55 @@ static int check_tree(struct cli *c, const struct check_options *o, struct varve
 	return 0;
 }
 
+/* Trees that only the files beside them know of get their records again. */
+static int remember_in(struct cli *c, const char *roots, struct varve_check_result *res)
+{
+	struct varve_check_finding f = {.error = true, .repaired = true, .what = "install"};
+	struct varve_err why = VARVE_ERR_INIT;
+	char text[1024], message[200];
+	uint64_t n = 0;
+	int r = varve_trees_remember(c->store, roots, &n, &why);
+
+	if (r < 0) {
+		if (r != -VARVE_E_NOTFOUND)
+			message_warn(c, "%s", message_text(&why, text, sizeof(text)));
+		return r == -VARVE_E_INTERRUPTED ? r : 0;
+	}
+	if (n == 0)
+		return 0;
+	(void)snprintf(message, sizeof(message), "%" PRIu64 " %s recorded again", n,
+		       n == 1 ? "tree was" : "trees were");
+	f.name = roots;
+	f.message = message;
+	on_finding(c, &f);
+	res->errors++;
+	res->repaired++;
+	res->installs += n;
+	return 0;
+}
+
+static int remember_trees(struct cli *c, struct varve_check_result *res, struct varve_err *e)
+{
+	struct varve_install_list list = {0};
+	const char *roots;
+	int r = cli_roots_path(c, &roots, e);
+
+	if (r == 0)
+		r = varve_store_installs(c->store, NULL, &list, e);
+	if (r == 0)
+		r = remember_in(c, roots, res);
+	for (size_t i = 0; r == 0 && i < list.n; i++) {
+		bool seen = strcmp(list.items[i].roots, roots) == 0;
+
+		for (size_t k = 0; k < i && !seen; k++)
+			seen = strcmp(list.items[i].roots, list.items[k].roots) == 0;
+		if (!seen)
+			r = remember_in(c, list.items[i].roots, res);
+	}
+	varve_install_list_free(&list);
+	return r;
+}
+
 static int check_store(struct cli *c, const struct check_options *o, struct varve_err *e)
 {
 	struct varve_check_options to = VARVE_CHECK_OPTIONS_INIT;
@@ -101,7 +152,7 @@ static int check_store(struct cli *c, const struct check_options *o, struct varv
 	struct varve_pull_options pull;
 	struct varve_refetch refetch;
 	struct varve_check_result res = {0};
-	int r = cli_store(c, o->repair || o->rebuild ? CLI_WRITE : CLI_READ, e);
+	int r = cli_store_if_any(c, o->rebuild ? CLI_RESTORE : o->repair ? CLI_WRITE : CLI_READ, e);
 
 	if (r < 0)
 		return varve_wrap(e, r, "check");
@@ -119,7 +170,9 @@ static int check_store(struct cli *c, const struct check_options *o, struct varv
 	to.user = c;
 	if (c->g.json)
 		varve_json_array(cli_json(c, "varve.check/1"), "findings");
-	r = varve_store_check(c->store, &to, &res, e);
+	r = c->store ? varve_store_check(c->store, &to, &res, e) : 0;
+	if (r == 0 && c->store && (o->rebuild || o->repair))
+		r = remember_trees(c, &res, e);
 	return r < 0 ? varve_wrap(e, r, "check") : report(c, &res, e);
 }
 

@@ -126,7 +126,7 @@ static int run_gc(struct cli *c, const void *options, int argc, char **argv, str
 
 	(void)argc, (void)argv;
 	if (r == 0)
-		r = cli_store(c, o->dry_run ? CLI_READ : CLI_WRITE, e);
+		r = cli_store_if_any(c, o->dry_run ? CLI_READ : CLI_WRITE, e);
 	if (r < 0)
 		return varve_wrap(e, r, "gc");
 	to.dry_run = o->dry_run;
@@ -140,7 +140,7 @@ static int run_gc(struct cli *c, const void *options, int argc, char **argv, str
 	to.user = &run;
 	if (c->g.json)
 		varve_json_array(cli_json(c, "varve.gc/1"), "items");
-	r = varve_store_gc(c->store, &to, &res, e);
+	r = c->store ? varve_store_gc(c->store, &to, &res, e) : 0;
 	/* A budget that cannot be met is bad news, but the work was done: the result is told. */
 	if (r == 0 || r == -VARVE_E_BUDGET) {
 		if (c->g.json)

@@ -61,6 +61,7 @@ int cli_store(struct cli *c, enum cli_access access, struct varve_err *e)
 	o.lower = varve_config_lower(c->config);
 	o.create = access == CLI_CREATE;
 	varve_config_limits(c->config, &o.limits);
+	o.restore = access == CLI_RESTORE;
 	r = varve_store_open(&c->store, &c->ctx, &o, e);
 	if (access == CLI_READ && cannot_write(r)) {
 		o.read_only = true;
@@ -88,7 +89,12 @@ int cli_store_for_trees(struct cli *c, struct varve_err *e)
 
 int cli_store_to_list(struct cli *c, struct varve_err *e)
 {
-	int r = cli_store(c, CLI_READ, e);
+	return cli_store_if_any(c, CLI_READ, e);
+}
+
+int cli_store_if_any(struct cli *c, enum cli_access access, struct varve_err *e)
+{
+	int r = cli_store(c, access, e);
 
 	if (r != -VARVE_E_NOTFOUND)
 		return r;

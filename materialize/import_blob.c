@@ -177,7 +177,7 @@ int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_k
 	else
 		r = hash_range(im, range, &w.digest, e);
 	if (r == 0)
-		r = ingest_open(&in, im->s, im->lease, &w, e);
+		r = ingest_open_wait(&in, im->s, im->lease, &w, e);
 	if (r < 0)
 		return r;
 	blobs->n_all++;

@@ -55,9 +55,14 @@ static int check_movable(const struct roots *r, const struct tree *t,
 	return n < 0 ? n : 0;
 }
 
-/* Remember the label of a tree that others made, so that it comes back under its name. */
-static int adopt(const struct roots *r, const struct tree *t, struct varve_err *e)
+/*
+ * Remember the label of a tree that others made, so that it comes back under its name; or again
+ * what the file beside it says, where the store lost its record.
+ */
+static int adopt(const struct roots *r, const struct tree_scan *s, const struct tree *t,
+		 struct varve_err *e)
 {
+	bool again = tree_is_remembered(s, t);
 	struct varve_install in = {
 		.roots = r->path,
 		.label = t->label,
@@ -69,12 +74,17 @@ static int adopt(const struct roots *r, const struct tree *t, struct varve_err *
 	char id[17];
 	struct stat st;
 
-	if (t->record)
+	if (t->record && !again)
 		return 0;
 	if (fstat(r->fd, &st))
 		return varve_fail_errno(e, "%s", TEXT_SAFE(r->path));
 	fsx_random_name(id);
 	in.id = id;
+	if (again) {
+		in = *t->record;
+		in.roots = r->path;
+		in.directory = t->directory;
+	}
 	in.dev = (uint64_t)st.st_dev;
 	return catalog_put_install(r->store, &in, e);
 }
@@ -120,13 +130,13 @@ static int switch_to(const struct roots *r, const struct tree_scan *s, const str
 	}
 	x = check_movable(r, to, opt, e);
 	if (x >= 0)
-		x = adopt(r, to, e);
+		x = adopt(r, s, to, e);
 	if (x >= 0 && active) {
 		x = check_movable(r, active, opt, e);
 		if (x >= 0)
 			x = name_outgoing(r, s, active, opt->fallback_label, e);
 		if (x >= 0)
-			x = adopt(r, active, e);
+			x = adopt(r, s, active, e);
 		if (x >= 0) {
 			(void)snprintf(ret->from, sizeof(ret->from), "%s", active->label);
 			(void)snprintf(out, sizeof(out), "rootfs_%s", active->label);
@@ -195,7 +205,7 @@ static int undo_install(const struct roots *r, const struct tree_scan *s, const 
 	if (x >= 0)
 		x = check_movable(r, old, opt, e);
 	if (x >= 0)
-		x = adopt(r, now, e);
+		x = adopt(r, s, now, e);
 	if (x < 0)
 		return x;
 	(void)snprintf(out, sizeof(out), ".rootfs_%s.old.%llu", old->label,

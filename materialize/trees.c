@@ -378,6 +378,14 @@ void tree_nearest(const struct tree_scan *s, const char *label, struct buf *out)
 
 /* --- records --- */
 
+bool tree_is_remembered(const struct tree_scan *s, const struct tree *t)
+{
+	const struct varve_install *first = s->sidecars.items;
+
+	return t->record && t->kind != TREE_DELETED && s->sidecars.n && t->record >= first &&
+	       t->record < first + s->sidecars.n;
+}
+
 static enum varve_install_state state_of(enum tree_kind kind)
 {
 	return kind == TREE_PREVIOUS  ? VARVE_INSTALL_PREVIOUS
@@ -448,7 +456,7 @@ int tree_records_update(const struct roots *r, const char *const *del, struct va
 		in.generation = t->kind == TREE_PREVIOUS ? t->generation : in.generation;
 		if (strcmp(in.directory, t->record->directory) || in.state != t->record->state ||
 		    in.dev != t->record->dev || in.generation != t->record->generation ||
-		    find_record(&s.sidecars, t) == t->record)
+		    tree_is_remembered(&s, t))
 			put[n_put++] = in;
 	}
 	if (n_put || n_ids)
@@ -506,6 +514,32 @@ static int list_trees(struct roots *r, struct varve_tree_list *ret, struct varve
 	ret->n = n;
 	ret->priv = p;
 	return 0;
+}
+
+int varve_trees_remember(struct varve_store *s, const char *roots, uint64_t *ret,
+			 struct varve_err *e)
+{
+	struct tree_scan scan;
+	struct roots r;
+	uint64_t n = 0;
+	int x;
+
+	x = roots_open(&r, s, roots, false, e);
+	if (x < 0)
+		return x;
+	x = roots_lock(&r, e);
+	if (x >= 0)
+		x = tree_scan(&r, &scan, e);
+	if (x >= 0) {
+		for (size_t i = 0; i < scan.n; i++)
+			n += tree_is_remembered(&scan, &scan.trees[i]);
+		tree_scan_done(&scan);
+		x = tree_records_update(&r, NULL, e);
+	}
+	roots_close(&r);
+	if (x >= 0)
+		*ret = n;
+	return x < 0 ? x : 0;
 }
 
 int varve_trees(struct varve_store *s, const char *roots, struct varve_tree_list *ret,

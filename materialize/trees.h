@@ -66,6 +66,8 @@ struct tree *tree_by_directory(const struct tree_scan *s, const char *directory)
 /* Active or named, never a previous generation. */
 struct tree *tree_by_label(const struct tree_scan *s, const char *label);
 struct tree *tree_by_inode(const struct tree_scan *s, uint64_t ino);
+/* Only the file beside it knows what it was made from: the store lost its record. */
+bool tree_is_remembered(const struct tree_scan *s, const struct tree *t);
 struct tree *tree_active(const struct tree_scan *s);
 /* "; nearest: a, b" or "; installed: ..." for a message. */
 void tree_nearest(const struct tree_scan *s, const char *label, struct buf *out);

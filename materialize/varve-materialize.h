@@ -243,6 +243,12 @@ struct varve_tree_list {
 VARVE_PUBLIC int varve_trees(struct varve_store *s, const char *roots, struct varve_tree_list *ret,
 			     struct varve_err *e);
 VARVE_PUBLIC void varve_tree_list_free(struct varve_tree_list *l);
+/*
+ * Records of trees that only the files beside them know of are made again, and those of trees that
+ * are gone are dropped. *ret: how many were made. VARVE_E_NOTFOUND: no such roots dir.
+ */
+VARVE_PUBLIC int varve_trees_remember(struct varve_store *s, const char *roots, uint64_t *ret,
+				      struct varve_err *e);
 
 struct varve_switch_options {
 	size_t size;

@@ -171,6 +171,26 @@ static bool fill_adopted(struct blob_record *rec, bool exists, void *user)
 	return true;
 }
 
+/* While it was hashed gc may have taken it: 1 it is the file that was hashed, and recorded. */
+static int record_adopted(struct varve_store *s, const struct varve_digest *d, struct stat *hashed,
+			  struct varve_err *e)
+{
+	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
+	char path[LAYOUT_PATH_MAX];
+	struct stat now;
+	int r = lock_acquire(&lock, s->root, LOCK_SH, e);
+
+	if (r < 0)
+		return r;
+	if (fstatat(s->root, layout_blob(d, path), &now, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : varve_fail_errno(e, "look at %s/%s", s->path, path);
+	if (now.st_ino != hashed->st_ino || now.st_size != hashed->st_size ||
+	    stat_mtime_ns(&now) != stat_mtime_ns(hashed))
+		return 0;
+	r = update_record(s, d, fill_adopted, hashed, e);
+	return r < 0 ? r : 1;
+}
+
 /* A file without a valid record: 1 it is what its name says and recorded now, 0 it was not and is
  * gone. */
 int blob_adopt(struct varve_store *s, const struct varve_digest *d, struct varve_err *e)
@@ -199,9 +219,7 @@ int blob_adopt(struct varve_store *s, const struct varve_digest *d, struct varve
 	if (fsync(fd) < 0)
 		return varve_fail_errno(e, "sync %s/%s", s->path, path);
 	r = blob_sync_names(s, e);
-	if (r == 0)
-		r = update_record(s, d, fill_adopted, &st, e);
-	return r < 0 ? r : 1;
+	return r < 0 ? r : record_adopted(s, d, &st, e);
 }
 
 static bool fill_verified(struct blob_record *rec, bool exists, void *user)

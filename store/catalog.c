@@ -8,6 +8,7 @@
 #include "store/base/log.h"
 #include "store/blob_record.h"
 #include "store/image_doc.h"
+#include "store/images.h"
 #include "store/layout.h"
 #include "store/mirror.h"
 #include "store/oci.h"
@@ -226,6 +227,8 @@ static int do_commit(struct index_txn *t, void *user, struct varve_err *e)
 		if (r == 0)
 			r = put_used(t, &c->manifest, 0, e);
 	}
+	if (r == 0 && c->tag && !m->doc.n) /* others may have removed it since it was found */
+		r = images_need(t, &c->tag->manifest, e);
 	if (r == 0 && c->tag) {
 		r = put_tag(t, c->tag, e);
 		if (r == 0)

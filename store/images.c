@@ -372,6 +372,18 @@ int varve_store_find(struct varve_store *s, const char *what, const struct varve
 	return r;
 }
 
+int images_need(struct index_txn *t, const struct varve_digest *manifest, struct varve_err *e)
+{
+	struct span v;
+	int r = index_get(t, INDEX_IMAGE, record_digest_key(manifest), record_digest_len(manifest),
+			  &v, e);
+
+	if (r == 0)
+		return varve_fail(e, VARVE_E_NOTFOUND, "image %s was removed meanwhile",
+				  DIGEST_STR(manifest));
+	return r < 0 ? r : 0;
+}
+
 static int look_up(struct index_txn *t, void *user, struct varve_err *e)
 {
 	const struct varve_digest *d = user;

@@ -217,6 +217,31 @@ int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 	return 0;
 }
 
+int ingest_open_wait(struct ingest **ret, struct varve_store *s, struct lease *l,
+		     const struct ingest_want *want, struct varve_err *e)
+{
+	const struct timespec pause = {0, 50000000};
+	struct varve_err why = VARVE_ERR_INIT;
+	int r;
+
+	while ((r = ingest_open(ret, s, l, want, &why)) == -VARVE_E_BUSY) {
+		progress_emit(s->ctx,
+			      &(struct varve_progress){
+				      .stage = VARVE_STAGE_WAIT,
+				      .object = DIGEST_STR(&want->digest),
+				      .done = ingest_partial_size(s, &want->digest),
+				      .total = want->size == VARVE_SIZE_UNKNOWN ? 0 : want->size});
+		(void)nanosleep(&pause, NULL);
+		r = ctx_check(s->ctx, e);
+		if (r < 0)
+			return r;
+		why = (struct varve_err)VARVE_ERR_INIT;
+	}
+	if (r < 0 && e)
+		*e = why;
+	return r;
+}
+
 /* The partial has the digest of the key as its name, so that gc and df see one like any other. */
 int ingest_open_unnamed(struct ingest **ret, struct varve_store *s, const char *key,
 			enum varve_blob_kind kind, uint64_t max_size, struct varve_err *e)

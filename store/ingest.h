@@ -24,6 +24,9 @@ struct ingest_want {
  */
 int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 		const struct ingest_want *want, struct varve_err *e);
+/* The same, but waits while another process has it. VARVE_E_INTERRUPTED. */
+int ingest_open_wait(struct ingest **ret, struct varve_store *s, struct lease *l,
+		     const struct ingest_want *want, struct varve_err *e);
 uint64_t ingest_offset(const struct ingest *in);
 int ingest_fd(const struct ingest *in); /* borrowed; for pread by a follower */
 /* Past the declared size: VARVE_E_SIZE. Full disk: VARVE_E_NOSPACE and the partial stays. */

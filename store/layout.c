@@ -9,10 +9,12 @@
 #include "store/base/text.h"
 #include "store/index.h"
 #include "store/lock.h"
+#include "store/mirror.h"
 
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 /* compat: others may ignore it; ro-compat: others may only read; incompat: others must refuse. */
 static const char version_text[] = "varve 1\ncompat:\nro-compat:\nincompat:\n";
@@ -72,10 +74,10 @@ bool layout_digest_of(const char *name, struct varve_digest *ret)
 
 static bool ours(const char *name)
 {
-	static const char *const files[] = {LAYOUT_VERSION_FILE, LAYOUT_LOCK,  LAYOUT_GATE,
-					    LAYOUT_OCI,          LAYOUT_INDEX, LAYOUT_BLOBS,
-					    LAYOUT_AUX,          LAYOUT_TMP,   LAYOUT_DB,
-					    LAYOUT_LEASES,       LAYOUT_TRASH, "lost+found"};
+	static const char *const files[] = {
+		LAYOUT_VERSION_FILE, LAYOUT_LOCK,     LAYOUT_GATE,      LAYOUT_OCI,  LAYOUT_INDEX,
+		LAYOUT_BLOBS,        LAYOUT_AUX,      LAYOUT_TMP,       LAYOUT_DB,   LAYOUT_LEASES,
+		LAYOUT_TRASH,        LAYOUT_INSTALLS, LAYOUT_INDEX_BAD, "lost+found"};
 	size_t i;
 
 	for (i = 0; i < VARVE_ARRAY_SIZE(files); i++) {
@@ -88,6 +90,22 @@ static bool ours(const char *name)
 	       strncmp(name, "." LAYOUT_VERSION_FILE ".", sizeof(LAYOUT_VERSION_FILE) + 1) == 0;
 }
 
+/* index.json names an image as we do, or trees were installed. */
+static bool is_backup(int root)
+{
+	struct buf b;
+	bool found;
+
+	if (faccessat(root, LAYOUT_INSTALLS, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return true;
+	buf_init(&b, MIRROR_MAX);
+	found = fsx_read_file(root, LAYOUT_INDEX, &b, NULL) == 0 &&
+		memmem(b.p, b.n, "\"" MIRROR_REFERENCE "\"", sizeof(MIRROR_REFERENCE) + 1);
+	buf_done(&b);
+	buf_done(&b);
+	return found;
+}
+
 /* Only what a creation that was cut short leaves: our names, and our lock among them. */
 static int check_empty(int root, const char *path, struct varve_err *e)
 {
@@ -95,6 +113,9 @@ static int check_empty(int root, const char *path, struct varve_err *e)
 	VARVE_CLOSEDIR DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
 	const struct dirent *de;
 	bool any = false, lock = false;
+	const char *hint =
+		"is an OCI layout of another tool, not a store; choose another directory "
+		"and import it with: varve import";
 
 	if (!d)
 		return varve_fail_errno(e, "%s", path);
@@ -111,12 +132,10 @@ static int check_empty(int root, const char *path, struct varve_err *e)
 		any = true;
 		lock = lock || strcmp(de->d_name, LAYOUT_LOCK) == 0;
 	}
+	if (is_backup(root))
+		hint = "is the backup of a store; restore it with: varve check --rebuild --store";
 	if (any && !lock)
-		return varve_fail(
-			e, VARVE_E_NOSTORE,
-			"%s: is an OCI layout of another tool, not a store; choose another "
-			"directory and import it with: varve import %s",
-			path, path);
+		return varve_fail(e, VARVE_E_NOSTORE, "%s: %s %s", path, hint, path);
 	return 0;
 }
 
@@ -184,22 +203,61 @@ int layout_create(int root, const char *path, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "make the store %s", path) : 0;
 }
 
-int layout_absent(int root, const char *path, struct varve_err *e)
+void layout_complete(int root)
+{
+	static const char *const locks[] = {LAYOUT_LOCK, LAYOUT_GATE};
+	size_t i;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(directories); i++) {
+		if (faccessat(root, directories[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			(void)mkdirat(root, directories[i], 0755);
+	}
+	for (i = 0; i < VARVE_ARRAY_SIZE(locks); i++) {
+		VARVE_CLOSE int fd = -1;
+
+		if (faccessat(root, locks[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+			fd = openat(root, locks[i], O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+				    0644);
+	}
+}
+
+/* VERSION first: while the database is missing nobody can take the names for forgotten. */
+int layout_restore(int root, struct varve_err *e)
 {
 	int r;
 
-	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    faccessat(root, LAYOUT_LOCK, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || !is_backup(root))
 		return 0;
-	/* Another process may be in layout_create(), which holds the lock until VERSION is there.
-	 */
-	{
-		VARVE_CLOSE int fd = openat(root, LAYOUT_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	r = make_file(root, LAYOUT_OCI, oci_layout_text, e);
+	return r < 0 ? r : make_file(root, LAYOUT_VERSION_FILE, version_text, e);
+}
 
-		if (fd >= 0 && fsx_flock(fd, LOCK_SH) < 0)
+int layout_absent(int root, const char *path, struct varve_err *e)
+{
+	const struct timespec pause = {0, 10000000};
+	unsigned tries;
+	int r;
+
+	/*
+	 * Another process may be in layout_create(), which holds the lock until VERSION is there;
+	 * or it has made the lock and does not hold it yet.
+	 */
+	for (tries = 0; tries < 50; tries++) {
+		VARVE_CLOSE int fd = -1;
+
+		if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+		fd = openat(root, LAYOUT_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		if (fd < 0)
+			break;
+		if (fsx_flock(fd, LOCK_SH) < 0)
 			return varve_fail_errno(e, "%s/%s", path, LAYOUT_LOCK);
+		if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			return 0;
+		(void)close(VARVE_TAKE_FD(fd));
+		(void)nanosleep(&pause, NULL);
 	}
-	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 0;
 	r = check_empty(root, path, e);
 	return r < 0 ? r
 		     : varve_fail(e, VARVE_E_NOTFOUND,

@@ -43,6 +43,16 @@ bool layout_digest_of(const char *name, struct varve_digest *ret);
  */
 int layout_create(int root, const char *path, struct varve_err *e);
 /*
+ * The directories and locks that every store has are made again where they are missing (invariant
+ * I6). What cannot be made now fails where it is needed.
+ */
+void layout_complete(int root);
+/*
+ * A backup (index.json of ours or installs.json, and blobs) becomes a store whose database is
+ * missing. Nothing happens to any other directory.
+ */
+int layout_restore(int root, struct varve_err *e);
+/*
  * For who would not make a store: 0 if one is here, or is being made by another process just now
  * (waits for that); VARVE_E_NOTFOUND if there is none yet, VARVE_E_NOSTORE if something else is in
  * the directory.

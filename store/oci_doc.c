@@ -149,7 +149,8 @@ static enum oci_doc_kind shape_of(const json *j)
 	bool manifest = json_has_nocase(j, "config") || json_has_nocase(j, "layers");
 	bool schema1 = json_has_nocase(j, "fsLayers");
 
-	if (index + manifest + schema1 != 1)
+	/* An image's config has a member "config" too. */
+	if (index + manifest + schema1 != 1 || json_has_nocase(j, "rootfs"))
 		return OCI_DOC_UNKNOWN;
 	if (schema1)
 		return json_u64(json_get(j, "schemaVersion"), &version) && version == 1

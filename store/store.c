@@ -268,6 +268,8 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 		if (r == 0 && !s->read_only)
 			r = layout_create(s->root, s->path, e);
 	}
+	if (r == 0 && opt->restore && faccessat(s->root, ".", W_OK, AT_EACCESS) == 0)
+		r = layout_restore(s->root, e);
 	if (r == 0)
 		r = layout_absent(s->root, s->path, e);
 	if (r == 0)
@@ -276,6 +278,8 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 		r = find_mode(s, opt, e);
 	if (r == 0) {
 		s->read_only = s->read_only || only_read;
+		if (!s->read_only)
+			layout_complete(s->root);
 		r = open_index(s, e);
 	}
 	if (r == 0)

@@ -257,9 +257,9 @@ static int do_pin(struct index_txn *t, void *user, struct varve_err *e)
 	const struct pin *p = user;
 	const struct graph *g = p->g;
 	uint32_t i;
-	int r = 0;
+	int r = p->on ? images_need(t, &g->blobs[g->images[p->image].blob].digest, e) : 0;
 
-	if (p->on)
+	if (r == 0 && p->on)
 		r = put_pin(t, p, &g->blobs[g->images[p->image].blob].digest, e);
 	for (i = 0; r == 0 && !p->on && i < g->n_images; i++) {
 		const struct varve_digest *d = &g->blobs[g->images[i].blob].digest;

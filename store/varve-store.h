@@ -35,6 +35,7 @@ struct varve_store_options {
 	size_t size;      /* sizeof(struct), set by the initialiser */
 	const char *path; /* the store directory */
 	bool create;      /* make it when it is missing */
+	bool restore;     /* a backup becomes a store: varve_store_check with rebuild follows */
 	bool read_only;   /* never write; a read-only mount is found out without it */
 	bool force_fs; /* use it on a network file system or FUSE although locks may not hold there
 			*/

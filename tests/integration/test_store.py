@@ -164,3 +164,81 @@ class Gc(StoreCase):
                                             "-e", "inject=openat:error=EOPNOTSUPP"])
         self.assertCleanStore()
         self.assertEqual([p.name for p in (self.varve.store / "tmp").iterdir()], ["partial"])
+
+
+class Lost(StoreCase):
+    """What was lost comes back from what is left."""
+
+    def test_database_and_installs(self):
+        """The files beside the trees are enough, in the roots dir that is asked for."""
+        ref, other = self.push("team/tree"), self.push("team/other")
+        self.varve.run("install", "--name", "tree", ref)
+        self.varve.run("pull", other)
+        self.varve.run("remove", ref)
+        (self.varve.store / "db/data.mdb").unlink()
+        (self.varve.store / "installs.json").unlink()
+        said = self.varve.run("check", "--rebuild")
+        self.assertIn("1 tree was recorded again", said.out)
+        self.assertNotRegex(said.err + said.out, "(?m)^error|warning")
+        (tree,) = self.varve.json("list", "--installed")["trees"]
+        self.assertEqual((tree["label"], tree["reference"]), ("tree", ref))
+        self.assertIn('"tree"', (self.varve.store / "installs.json").read_text())
+        self.varve.run("gc")
+        self.server.stop()
+        self.varve.run("cat", tree["manifest"], "d/f")
+        self.assertCleanStore()
+
+    def test_switch_records_again(self):
+        ref = self.push("team/tree")
+        self.varve.run("install", "--name", "tree", ref)
+        (self.varve.store / "db/data.mdb").unlink()
+        (self.varve.store / "installs.json").unlink()
+        roots = self.path("elsewhere")
+        roots.mkdir()
+        self.varve.run("--roots", roots, "check", "--rebuild")
+        self.varve.run("switch", "tree")
+        self.varve.run("remove", ref)
+        self.varve.run("gc")
+        (tree,) = self.varve.json("list", "--installed")["trees"]
+        self.varve.run("cat", tree["manifest"], "d/f")
+        self.assertCleanStore()
+
+    def test_backup(self):
+        ref = self.push("team/tree")
+        self.varve.run("install", "--name", "tree", ref)
+        backup = Varve(self.path("b"), roots=self.varve.roots)
+        backup.store.mkdir(parents=True)
+        for name in ("blobs", "index.json", "installs.json"):
+            subprocess.run(["cp", "-a", self.varve.store / name, backup.store], check=True)
+        said = backup.run("pull", ref, status=1).err
+        self.assertIn("is the backup of a store", said)
+        backup.run("check", "--rebuild")
+        self.server.stop()
+        backup.run("--offline", "install", "--name", "again", ref)
+        self.assertEqual(sorted(t["label"] for t in backup.json("list", "--installed")["trees"]), ["again", "tree"])
+        self.assertCleanStore(backup)
+        # A layout of another tool is none.
+        layout = self.layout()
+        layout.image("x", [Tar().file("f", "x")])
+        self.assertIn("of another tool", self.varve.run("--store", layout.path, "check", "--rebuild", status=None).err)
+
+    def test_no_store_yet(self):
+        """gc and check have nothing to do where there is none, and make none."""
+        for command in (["gc"], ["gc", "--dry-run"], ["check"], ["check", "--repair"], ["check", "--rebuild"]):
+            said = self.varve.run(*command)
+            self.assertIn("there is no store yet", said.err)
+            self.assertTrue(self.varve.json(*command))
+            self.assertFalse(self.varve.store.exists())
+
+
+class AtOnce(StoreCase):
+    def test_imports_of_one_content(self):
+        """They wait for each other instead of failing."""
+        archive = self.path("in.tar")
+        archive.write_bytes(Tar().file("big", random.Random(1).randbytes(8 << 20)).file("small", "x").bytes())
+        running = [self.varve.popen("import", archive, f"same{i}:1") for i in range(6)]
+        for process in running:
+            _, err = process.communicate(timeout=120)
+            self.assertEqual(process.returncode, 0, err.decode())
+        self.assertEqual(len(self.varve.json("list")["images"]), 6)
+        self.varve.run("check", "--read-data")

@@ -574,6 +574,110 @@ static void an_installed_tree_keeps_its_image(void **state)
 	assert_non_null(strstr(s.text, "note install one: its image sha256:"));
 }
 
+static void remove_part(struct fixture *f, const char *name)
+{
+	char path[512];
+	int dir;
+
+	snprintf(path, sizeof(path), "%s/%s", f->path, name);
+	if (unlink(path) == 0)
+		return;
+	dir = fsx_open_dir(AT_FDCWD, f->path);
+	assert_true(dir >= 0);
+	assert_ok(fsx_remove_tree(dir, name, NULL, NULL, &f->err), &f->err);
+	close(dir);
+}
+
+/* Whatever of this is lost, nothing but work is: the next command makes it again. */
+static void what_may_vanish_is_made_again(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const parts[] = {"lock", "gate", "leases", "tmp/partial",
+					    "tmp",  "aux",  "trash",  "blobs/sha512"};
+	struct varve_gc_options gc = VARVE_GC_OPTIONS_INIT;
+	struct varve_gc_result removed;
+	struct lease *lease = NULL;
+	size_t i;
+
+	fixture_image(f, "kept:1", NULL, ac);
+	for (i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		varve_store_close(f->store);
+		f->store = NULL;
+		if (strchr(parts[i], '/')) {
+			char path[512];
+
+			snprintf(path, sizeof(path), "%s/%s", f->path, parts[i]);
+			assert_int_equal(rmdir(path), 0);
+		} else {
+			remove_part(f, parts[i]);
+		}
+		assert_ok(fixture_open(f, false, false), &f->err);
+		assert_true(fixture_exists(f, parts[i]));
+		fixture_image(f, "one:1", NULL, ab);
+		assert_ok(lease_begin(&lease, f->store, "test", &f->err), &f->err);
+		lease_end(lease);
+		assert_clean(f);
+		assert_ok(varve_store_untag(f->store, "one:1", NULL, &f->err), &f->err);
+		assert_ok(varve_store_gc(f->store, &gc, &removed, &f->err), &f->err);
+		assert_int_equal(removed.removed_blobs, 3);
+		assert_clean(f);
+	}
+}
+
+static void a_lost_database_directory_is_rebuilt(void **state)
+{
+	struct fixture *f = *state;
+	struct seen s = {.f = f};
+
+	fixture_image(f, "one:1", NULL, ab);
+	varve_store_close(f->store);
+	f->store = NULL;
+	remove_part(f, "db");
+	assert_ok(fixture_open(f, false, false), &f->err);
+	assert_int_equal(run(f, &s, false, false).errors, 1);
+	assert_non_null(strstr(s.text, "check --rebuild"));
+	rebuild(f, &s);
+	assert_clean(f);
+	assert_int_equal(run(f, &s, false, false).tags, 1);
+}
+
+/* docs/store-format.md: blobs, index.json and installs.json are what to back up. */
+static void a_backup_is_restored(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const rest[] = {"VERSION", "oci-layout", "lock",   "gate", "db",
+					   "aux",     "tmp",        "leases", "trash"};
+	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
+	struct varve_install in = {.id = "0123456789abcdef",
+				   .roots = "/nonexistent",
+				   .label = "one",
+				   .directory = "rootfs_one",
+				   .state = VARVE_INSTALL_READY};
+	struct varve_check_result r;
+	struct seen s = {.f = f};
+	char text[1000];
+	size_t i;
+
+	in.manifest = fixture_image(f, "one:1", NULL, ab).manifest;
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	varve_store_close(f->store);
+	f->store = NULL;
+	for (i = 0; i < sizeof(rest) / sizeof(*rest); i++)
+		remove_part(f, rest[i]);
+	assert_int_equal(fixture_open(f, true, false), -VARVE_E_NOSTORE);
+	assert_non_null(strstr(varve_err_text(&f->err, text, sizeof(text)), "check --rebuild"));
+	opt.path = f->path;
+	opt.restore = true;
+	assert_ok(varve_store_open(&f->store, &f->ctx, &opt, &f->err), &f->err);
+	rebuild(f, &s);
+	assert_true(fixture_exists(f, "oci-layout"));
+	r = run(f, &s, false, true);
+	assert_int_equal(r.errors, 0);
+	assert_int_equal(r.tags, 1);
+	assert_int_equal(r.images, 1);
+	assert_int_equal(r.installs, 1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
@@ -593,6 +697,9 @@ int main(void)
 		TEST(cut_while_downloading),
 		TEST(cut_while_creating),
 		TEST(an_installed_tree_keeps_its_image),
+		TEST(what_may_vanish_is_made_again),
+		TEST(a_lost_database_directory_is_rebuilt),
+		TEST(a_backup_is_restored),
 	};
 
 	return cmocka_run_group_tests_name("check", tests, NULL, NULL);

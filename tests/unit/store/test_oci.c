@@ -33,6 +33,10 @@ static const struct {
 	{"oci manifest", MANIFEST(OCI_MT_MANIFEST, ""), OCI_MT_MANIFEST, NULL, 0, OCI_DOC_MANIFEST},
 	{"parameters and case", MANIFEST(OCI_MT_MANIFEST, ""),
 	 "Application/vnd.OCI.image.manifest.v1+json; charset=utf-8", NULL, 0, OCI_DOC_MANIFEST},
+	{"config of an image",
+	 "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":{},"
+	 "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}",
+	 NULL, NULL, VARVE_E_FORMAT, 0},
 	{"cdn says text", MANIFEST(OCI_MT_MANIFEST, ""), "text/plain", NULL, 0, OCI_DOC_MANIFEST},
 	{"no type at all", "{\"schemaVersion\":2," CONFIG_OF("x/y") ",\"layers\":[]}", NULL, NULL,
 	 0, OCI_DOC_MANIFEST},
