@@ -21,6 +21,10 @@ static int df_json(struct cli *c, const struct varve_df *d, struct varve_err *e)
 	varve_json_u64(j, "derived_bytes", d->derived_bytes);
 	varve_json_u64(j, "index_bytes", d->index_bytes);
 	varve_json_u64(j, "reclaimable_bytes", d->reclaimable_bytes);
+	varve_json_u64(j, "unneeded_bytes", d->unneeded_bytes);
+	varve_json_u64(j, "orphan_bytes", d->orphan_bytes);
+	varve_json_u64(j, "trash_bytes", d->trash_bytes);
+	varve_json_u64(j, "scratch_bytes", d->scratch_bytes);
 	varve_json_u64(j, "fs_free", d->fs_free);
 	varve_json_u64(j, "fs_size", d->fs_size);
 	return cli_json_end(c, e);
@@ -54,8 +58,11 @@ static int run_df(struct cli *c, const void *options, int argc, char **argv, str
 	row(t, "blobs", d.blob_bytes, d.blobs, "blobs");
 	row(t, "  of one image only", d.own_bytes, d.images, "images");
 	row(t, "  shared by images", d.shared_bytes, d.tags, "tags");
+	row(t, "  that nothing needs", d.unneeded_bytes, 0, NULL);
+	row(t, "blobs without a record", d.orphan_bytes, 0, NULL);
 	row(t, "partial downloads", d.partial_bytes, d.partials, "files");
 	row(t, "tables of contents", d.derived_bytes, 0, NULL);
+	row(t, "trash and scratch", d.trash_bytes + d.scratch_bytes, 0, NULL);
 	row(t, "index", d.index_bytes, 0, NULL);
 	row(t, "gc would free", d.reclaimable_bytes, 0, NULL);
 	row(t, "free on the disk", d.fs_free, 0, NULL);

@@ -65,6 +65,21 @@ static int count_installs(struct varve_store *s, struct varve_df *ret, struct va
 	return r;
 }
 
+/* What lies beside the blobs that images need, as gc sees it. */
+static void add_item(void *user, const struct varve_gc_item *item)
+{
+	struct varve_df *df = user;
+
+	if (item->orphan)
+		df->orphan_bytes += item->size;
+	else if (strcmp(item->what, "blob") == 0 && item->verdict == VARVE_GC_REMOVE)
+		df->unneeded_bytes += item->size;
+	else if (strcmp(item->what, "trash") == 0)
+		df->trash_bytes += item->size;
+	else if (strcmp(item->what, "scratch") == 0)
+		df->scratch_bytes += item->size;
+}
+
 int varve_store_df(struct varve_store *s, struct varve_df *ret, struct varve_err *e)
 {
 	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
@@ -82,6 +97,8 @@ int varve_store_df(struct varve_store *s, struct varve_df *ret, struct varve_err
 	if (r == 0)
 		r = scan_dir(s, LAYOUT_AUX, add_kind, &derived, e);
 	opt.dry_run = true;
+	opt.item = add_item;
+	opt.user = ret;
 	if (r == 0)
 		r = varve_store_gc(s, &opt, &gc, e);
 	if (r < 0)

@@ -127,7 +127,7 @@ static int sweep(struct gc *gc, struct varve_store *s, const struct varve_gc_opt
 static void emit(const struct varve_gc_options *opt, enum varve_gc_verdict verdict,
 		 const char *what, const char *name, uint64_t size, const char *reason)
 {
-	struct varve_gc_item item = {verdict, what, name, size, reason, 0, 0};
+	struct varve_gc_item item = {verdict, what, name, size, reason, 0, 0, false};
 
 	if (opt->item)
 		opt->item(opt->user, &item);
@@ -167,7 +167,8 @@ static void emit_tags(const struct gc_state *st, struct varve_gc_result *ret)
 
 	for (i = 0; i < st->g.n_tags; i++) {
 		const struct graph_tag *t = &st->g.tags[i];
-		struct varve_gc_item item = {VARVE_GC_REMOVE, "tag", t->name, 0, st->drop[i], 0, 0};
+		struct varve_gc_item item = {VARVE_GC_REMOVE, "tag", t->name, 0,
+					     st->drop[i],     0,     0,       false};
 
 		if (!st->drop[i])
 			continue;
@@ -182,6 +183,22 @@ static void emit_tags(const struct gc_state *st, struct varve_gc_result *ret)
 		if (st->opt->item)
 			st->opt->item(st->opt->user, &item);
 	}
+}
+
+static void emit_file(const struct varve_gc_options *opt, const struct gc_file *f, bool goes)
+{
+	struct varve_gc_item item = {
+		.verdict = goes ? VARVE_GC_REMOVE : VARVE_GC_KEEP,
+		.what = f->what,
+		.name = f->is_orphan ? DIGEST_STR(&f->digest) : f->name,
+		.size = f->size,
+		.reason = goes && f->for_budget ? "unfinished download, to meet the budget"
+						: f->reason,
+		.orphan = f->is_orphan,
+	};
+
+	if (opt->item)
+		opt->item(opt->user, &item);
 }
 
 /* Every blob, name and file with its verdict; counts what a dry run would remove. */
@@ -206,9 +223,7 @@ static void emit_all(const struct gc *gc, struct varve_gc_result *ret)
 			ret->removed_blobs += f->is_orphan;
 			ret->removed_bytes += f->size;
 		}
-		emit(st->opt, goes ? VARVE_GC_REMOVE : VARVE_GC_KEEP, f->what,
-		     f->is_orphan ? DIGEST_STR(&f->digest) : f->name, f->size,
-		     goes && f->for_budget ? "unfinished download, to meet the budget" : f->reason);
+		emit_file(st->opt, f, goes);
 	}
 }
 

@@ -225,6 +225,7 @@ struct varve_gc_item {
 	const char *reason; /* "tag debian:sid", "no image needs it", … */
 	/* Of a tag: what only its image needs, and what others need too. */
 	uint64_t own_size, shared_size;
+	bool orphan; /* a blob without a record */
 };
 struct varve_gc_options {
 	size_t size;
@@ -295,9 +296,12 @@ struct varve_df {
 	uint64_t shared_bytes; /* needed by more than one image */
 	uint64_t own_bytes;    /* needed by exactly one */
 	uint64_t partials, partial_bytes;
-	uint64_t derived_bytes;     /* tocs and other data that can be made again */
-	uint64_t index_bytes;       /* the database */
-	uint64_t reclaimable_bytes; /* what gc would free now */
+	uint64_t derived_bytes;              /* tocs and other data that can be made again */
+	uint64_t index_bytes;                /* the database */
+	uint64_t reclaimable_bytes;          /* what gc would free now; of it or beside it: */
+	uint64_t unneeded_bytes;             /* recorded blobs that nothing needs */
+	uint64_t orphan_bytes;               /* blobs without a record */
+	uint64_t trash_bytes, scratch_bytes; /* left by commands that were cut */
 	uint64_t images, tags, installs;
 	uint64_t fs_free, fs_size;
 };

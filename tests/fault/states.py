@@ -51,6 +51,13 @@ class States(FaultCase):
         varve.run("remove", self.two)
         return varve
 
+    def both(self, worker):
+        """Two images, of which one may go, and a partial file."""
+        varve = self.fresh(worker)
+        varve.run("pull", self.one, self.two)
+        (varve.store / "tmp/partial" / ("0" * 64)).write_bytes(b"part")
+        return varve
+
     def damaged(self, worker):
         """A blob with a flipped byte, another one missing."""
         varve = self.pulled(worker)
@@ -73,6 +80,7 @@ class States(FaultCase):
             "switch": (self.installed, ["switch", self.two], self.two_is_active),
             "rollback": (self.switched, ["rollback"], self.one_is_active),
             "gc": (self.garbage, ["gc"], self.holds_one),
+            "gc budget": (self.both, ["gc", "--min-free", "1", "--older-than", "0s", "--keep", self.one], self.holds_one),
             "remove": (self.installed, ["remove", self.one], self.has_both_trees_any),
             "remove tree": (self.installed, ["remove", "--installed", self.label(self.two)], self.has_one_active),
             "repair": (self.damaged, ["check", "--read-data", "--repair"], self.holds_one),

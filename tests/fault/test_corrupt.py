@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 
 from faults import FaultCase, small_layers
@@ -168,7 +169,10 @@ class CorruptIndex(CorruptCase):
         self.survive(lambda p: p.unlink())
 
     def test_lock_file_deleted(self):
-        self.survive(lambda p: (p.parent / "lock.mdb").unlink(missing_ok=True))
+        self.survive(lambda p: (p.parent / "lock").unlink())
+
+    def test_directory_deleted(self):
+        self.survive(lambda p: shutil.rmtree(p.parent))
 
     def test_random_noise(self):
         seed = random.randrange(1 << 30)

@@ -62,6 +62,9 @@ class KillGc(KillCase):
     def test_gc(self):
         self.killed("gc")
 
+    def test_budget(self):
+        self.killed("gc budget")
+
 
 class KillRemove(KillCase):
     def test_remove(self):

@@ -41,6 +41,18 @@ class PidNamespaces(FaultCase):
             self.varve.run("--offline", "install", "--name", f"probe{i}", ref)
             self.assertIn(f"own{i}".encode(), tree.scan(self.varve.roots / f"rootfs_probe{i}"))
 
+    def test_made_at_once(self):
+        """Whoever meets a store that is being made waits for it, or says that there is none."""
+        for round_ in range(20):
+            varve = self.new_varve()
+            commands = (["gc"], ["list"], ["check"], ["df"])
+            running = [varve.popen("pull", self.refs[i], prefix=ALONE) for i in range(2)]
+            running += [varve.popen(*c, prefix=ALONE) for c in commands]
+            for process in running:
+                _, err = process.communicate(timeout=120)
+                self.assertEqual(process.returncode, 0, f"round {round_}: {err.decode()}")
+            self.assertCleanStore(varve)
+
     def test_lease_of_another_namespace_protects(self):
         """gc outside sees that a pull inside is alive, although it has the number of a process outside or of none."""
         slow = self.nginx("location / { proxy_pass http://%s; proxy_set_header Host $http_host; limit_rate 40k; }"

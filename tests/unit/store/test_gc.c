@@ -553,13 +553,21 @@ static void df_tells_shared_from_own(void **state)
 	fixture_image(f, "one:1", NULL, ab);
 	fixture_image(f, "two:1", NULL, ac);
 	fixture_image(f, NULL, NULL, d);
+	fixture_blob(f, "orphan");
+	fixture_write(f, "trash/0123456789abcdef-gc", "victim");
+	fixture_write(f, "tmp/x.0123456789abcdef", "scratch");
 	assert_ok(varve_store_df(f->store, &df, &f->err), &f->err);
 	assert_int_equal(df.blobs, 10);
 	assert_int_equal(df.shared_bytes, strlen("layer a"));
 	assert_int_equal(df.own_bytes + df.shared_bytes, df.blob_bytes);
 	assert_int_equal(df.images, 3);
 	assert_int_equal(df.tags, 2);
-	assert_true(df.reclaimable_bytes > strlen("layer d"));
+	assert_true(df.unneeded_bytes > strlen("layer d"));
+	assert_int_equal(df.orphan_bytes, strlen("orphan"));
+	assert_int_equal(df.trash_bytes, strlen("victim"));
+	assert_int_equal(df.scratch_bytes, strlen("scratch"));
+	assert_int_equal(df.reclaimable_bytes,
+			 df.unneeded_bytes + df.trash_bytes + df.scratch_bytes);
 	assert_true(df.index_bytes > 0 && df.fs_size > df.fs_free);
 }
 
