@@ -120,6 +120,10 @@ class Layout:
         self._names.append(dict(descriptor, annotations={"org.opencontainers.image.ref.name": name}))
         self._save()
 
+    def names(self):
+        """Every name in index.json."""
+        return [d["annotations"]["org.opencontainers.image.ref.name"] for d in self._names]
+
     def find(self, name):
         """The descriptor that index.json gives `name`, read from disk: another tool may have written it."""
         for descriptor in json.loads((self.path / "index.json").read_text())["manifests"]:
