@@ -136,7 +136,7 @@ class Users(Case):
         self.assertEqual({p.name: (p.read_text(), p.stat().st_mtime_ns) for p in host.iterdir()}, before)
         self.assertEqual(host.stat().st_mtime_ns, stamp)
 
-    def test_owners_through_subordinate_ids(self):
+    def test_m10_owners_through_subordinate_ids(self):
         """--userns: an ordinary user's tree keeps the owners of its image, mapped; it can be replaced and removed."""
         home = self.path("home")
         home.mkdir()
