@@ -3,54 +3,24 @@
 
 import json
 import os
-import shutil
 import subprocess
 
-from support import Case, Tar, binary, need_data, need_root, oracle, samples, tree
-
-UID, GID = 65533, 65533
+from support import Tar, need_data, oracle, samples, tree
+from support.user import GID, UID, UserCase
 
 
 def top():
     return Tar().dir(".", mtime=1)
 
 
-class User(Case):
-    """self.varve belongs to a real unprivileged user, and so do its store and its trees."""
-
-    def setUp(self):
-        super().setUp()
-        need_root()
-        self.home = self.path("home")
-        self.home.mkdir()
-        os.chown(self.home, UID, GID)
-        self.varve.home, self.varve.store, self.varve.roots = self.home, self.home / "store", self.home / "roots"
-        # Both must be reachable for that user, wherever the project lies.
-        self.command = self.dir / "varve"
-        shutil.copyfile(binary(), self.command)
-        self.command.chmod(0o755)
-
-    def as_user(self, *command):
-        done = subprocess.run(["setpriv", f"--reuid={UID}", f"--regid={GID}", "--clear-groups", *map(os.fspath, command)], cwd="/",
-                              env=self.varve.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        return done
-
-    def run_varve(self, *args, status=0):
-        done = self.as_user(self.command, *args)
-        self.varve.judge(type("R", (), {"status": done.returncode, "err": done.stderr, "__str__": lambda s: done.stderr})(), status)
-        return done
-
+class User(UserCase):
     def have(self, layers, reference="test:1", **image):
         """The image in the user's store. Returns its layout."""
         layout = self.layout()
         layout.image("i", layers, **image)
         subprocess.run(["chmod", "-R", "a+rX", layout.path], check=True)
-        self.run_varve("import", layout.path, reference)
+        self.user("import", layout.path, reference)
         return layout
-
-    def install(self, *args):
-        """The JSON of an install."""
-        return json.loads(self.run_varve("--json", "install", *args).stdout)
 
     def tree(self):
         return tree.scan(self.varve.tree("test:1"))
@@ -87,7 +57,7 @@ class User(Case):
         self.assertEqual(sorted((l["path"], l["what"]) for l in answer["lost"]),
                          [("d", "trusted.u"), ("ping", "security.capability"), ("t", "trusted.t")])
         self.assertEqual(answer["losses"]["xattrs"], 3)
-        said = self.run_varve("install", "test:1", "--force").stderr
+        said = self.user("install", "test:1", "--force").err
         self.assertIn("0 owners, 0 devices, 3 xattrs", said)
 
     def closed(self):
@@ -117,9 +87,9 @@ class User(Case):
             self.assertEqual({n["mtime"] for p, n in found.items() if n["type"] == "dir" and p != b"."}, {4 * 10 ** 9})
         self.have([top().file("x", "1")], "other:1")
         self.install("other:1", "--switch")
-        self.run_varve("switch", "test:1")
-        self.run_varve("switch", "other:1")
-        self.run_varve("remove", "--installed", "test_1")
+        self.user("switch", "test:1")
+        self.user("switch", "other:1")
+        self.user("remove", "--installed", "test_1")
         self.assertEqual([p for p in os.listdir(self.varve.roots) if "test" in p], [])
 
     def test_closed_directories_through_a_registry(self):
@@ -174,9 +144,7 @@ class User(Case):
     def run_sample(self, layout):
         manifest = json.loads(layout.read(layout.find("i")))
         layers = [layout.read(l) for l in manifest["layers"]]
-        shutil.rmtree(self.home)
-        self.home.mkdir()
-        os.chown(self.home, UID, GID)
+        self.fresh_home()
         self.compare(layers)
 
     def test_alpine(self):
