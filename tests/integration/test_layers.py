@@ -184,6 +184,16 @@ ROWS = [
 ]
 
 
+# What a row says on stderr, once; a row that is not here says nothing.
+WARNINGS = {
+    "R11 below a regular file": "top",
+    "N04 climbs": "../../x",
+    "N06 empty name": "name",
+    "H09 to itself": "x",
+    "W25 overlay attributes": "2 extended attributes of SELinux, NFSv4 or overlayfs left out",
+}
+
+
 class Rules(Case):
     """STORE-AND-LAYERS C.1 to C.4."""
 
@@ -203,8 +213,12 @@ class Rules(Case):
             self.assertEqual([p.name for p in self.varve.roots.glob("*")] if self.varve.roots.exists() else [], [],
                              result)
         else:
-            self.varve.run("install", *rule.options, "test:1")
+            done = self.varve.run("install", *rule.options, "test:1")
             self.assertEqual(layertext.read(self.varve.tree("test:1"), rule.attributes), rule.expect)
+            said = [line for line in done.err.splitlines() if "warning" in line]
+            self.assertEqual(len(said), rule.name in WARNINGS, done)
+            if said:
+                self.assertIn(WARNINGS[rule.name], said[0])
         self.assertEqual(self.canary.read_text(), "untouched")
         if rule.umoci:
             self.compare_with_umoci(layout, rule)

@@ -62,6 +62,7 @@ class Metadata(Applied):
         latest = int(os.stat(probe).st_mtime)
         self.apply([top().file("f", "x", mtime="99999999999999").file("g", "x", pax={"mtime": "9" * 40})],
                    ROOT + f"f f x m=644 u=0:0 t={latest}\nf g x m=644 u=0:0 t={latest}\n", umoci=False)
+        self.assertEqual(self.last.json["warnings"], [f"{n}: its time is beyond what file systems keep" for n in "fg"])
 
     def test_m06_no_time_is_1970(self):
         blank = patched(header(b"f", REG), 136, b"\0" * 12)
@@ -115,6 +116,7 @@ class Metadata(Applied):
         self.apply([top().dir("d", mtime=2, xattrs={"trusted.overlay.origin": "\0", "user.overlay.redirect": "/x"})],
                    ROOT + "d d m=755 u=0:0 t=2\n", umoci=False)
         self.assertEqual(self.losses(), [])
+        self.assertEqual(self.last.json["warnings"], ["2 extended attributes of SELinux, NFSv4 or overlayfs left out"])
 
     def test_m15_user_attribute_of_a_symlink(self):
         """The kernel refuses it: a loss that is counted and listed. umoci and podman fail."""
@@ -140,6 +142,7 @@ class Metadata(Applied):
                                                                         "user:daemon:rwx:1,mask::rwx"})])
         self.assertEqual(os.getxattr(made / "docker", "system.posix_acl_access"), ACL)
         self.assertEqual(os.listxattr(made / "star"), [])
+        self.assertEqual(self.last.json["warnings"], ["layer 0: the ACLs of 1 entries in star's form are not applied"])
 
     def test_m18_global_headers_count_for_nothing(self):
         """Docker's TestTypeXGlobalHeaderDoesNotFail, TestXGlobalNoParent."""
