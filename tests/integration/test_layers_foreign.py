@@ -69,7 +69,7 @@ class Foreign(Applied):
         if done.status:
             counts["error"] += 1
             print(f"{name}: {done.err.strip().splitlines()[-1].partition('archive.tar: ')[2][:160]}")
-            self.assertRegex(done.err, "^varve: .{20,}")
+            self.assertRegex(done.err, "(?m)^varve: .{20,}")
             self.assertEqual(sorted(os.listdir(self.varve.roots)), before)
             return
         counts["tree"] += 1
@@ -91,7 +91,7 @@ class Foreign(Applied):
         done = subprocess.run(["timeout", "20", "umoci", "raw", "unpack", "--image", f"{layout.path}:i", place],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
-            print(f"{name}: umoci cannot: {done.stdout.strip()[-120:]}")
+            print(f"{name}: umoci cannot: {done.stdout.strip()[-120:]!r}")
             return
         lines = tree.diff(self.varve.roots / "rootfs_n", place, ignore=[undefined])
         counts["equal to umoci"] += not lines
