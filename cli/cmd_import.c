@@ -35,8 +35,8 @@ int importing_normalise(void *user, const char *text, struct varve_import_name *
 	return 0;
 }
 
-int importing_name(const char *path, struct varve_import_name *ret, char ret_label[512],
-		   struct varve_err *e)
+int importing_name(const char *path, struct varve_import_name *ret,
+		   struct varve_import_label *ret_label, struct varve_err *e)
 {
 	struct varve_import_label label;
 	char text[800];
@@ -51,7 +51,7 @@ int importing_name(const char *path, struct varve_import_name *ret, char ret_lab
 		return varve_wrap(
 			e, r,
 			"the file name makes no image name; varve import FILE REF gives it one");
-	(void)snprintf(ret_label, 512, "%s", label.label);
+	*ret_label = label;
 	return 0;
 }
 

@@ -62,7 +62,8 @@ struct job {
 	struct cli *c;
 	const struct install_options *o;
 	struct varve_reference ref;
-	char canonical[800], image_name[800], label[512];
+	char canonical[800], label[512];
+	char image[800], tag[256]; /* as hooks know it */
 	bool is_file, pulled, imported;
 	char what[VARVE_DIGEST_STR_MAX]; /* the manifest that a pull brought or a file became */
 	struct varve_image_list images;
@@ -184,11 +185,10 @@ static int build(struct job *job, struct varve_err *e)
 	const struct install_options *o = job->o;
 	struct varve_plan_options plan_options = VARVE_PLAN_OPTIONS_INIT;
 	struct varve_install_options to = VARVE_INSTALL_OPTIONS_INIT;
-	int r = cli_roots_path(job->c, &to.roots, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	job->finish.roots = to.roots;
+
+	to.roots = job->finish.roots;
 	plan_options.strict = o->strict;
 	plan_options.keep_dirlinks = o->keep_dirlinks;
 	r = varve_plan_new(&job->plan, job->c->store, &job->images.items[0], &plan_options, e);
@@ -294,8 +294,12 @@ static int make_active(struct job *job, struct varve_err *e)
 /* The store is open. */
 static int install(struct job *job, const char *what, struct varve_err *e)
 {
-	int r = job->is_file ? have_file(job, what, e) : have_image(job, e);
+	int r = cli_roots_path(job->c, &job->finish.roots, e);
 
+	if (r == 0)
+		r = finishing_prepare(&job->finish, e);
+	if (r == 0)
+		r = job->is_file ? have_file(job, what, e) : have_image(job, e);
 	if (r == 0)
 		r = build(job, e);
 	if (r == 0 && job->o->switch_to && !job->result.active)
@@ -315,37 +319,61 @@ static void job_done(struct job *job)
 		free(job->lost[i].what);
 	}
 	free(job->lost);
+	finishing_done(&job->finish);
+}
+
+/* A file's name says what hooks are for; nothing was ever called localhost. */
+static int name_file(struct job *job, const char *path, struct varve_err *e)
+{
+	struct varve_import_label label;
+	struct varve_import_name name;
+	int r = importing_name(path, &name, &label, e);
+
+	if (r == 0)
+		r = varve_reference_parse(&job->ref, name.reference, e);
+	if (r < 0)
+		return r;
+	(void)snprintf(job->label, sizeof(job->label), "%s", label.label);
+	(void)snprintf(job->image, sizeof(job->image), "%s", label.image);
+	(void)snprintf(job->tag, sizeof(job->tag), "%s", label.tag);
+	return 0;
+}
+
+static int name_reference(struct job *job, const char *what, struct varve_err *e)
+{
+	char *tag;
+	int r = varve_reference_parse(&job->ref, what, e);
+
+	if (r < 0)
+		return r;
+	varve_reference_label(&job->ref, job->label);
+	varve_reference_familiar(&job->ref, job->image);
+	(void)snprintf(job->tag, sizeof(job->tag), "%s", job->ref.tag);
+	tag = job->tag[0] ? strrchr(job->image, ':') : NULL;
+	if (tag)
+		*tag = '\0';
+	return 0;
 }
 
 /* Reference, label and the names of hooks, from a file's name or the reference. */
 static int name_it(struct job *job, const char *what, struct varve_err *e)
 {
-	struct varve_import_name name;
-	char *tag;
 	int r;
 
 	job->is_file = importing_is_file(what);
 	if (!job->is_file && job->o->path)
 		return varve_fail(e, VARVE_E_USAGE, "--path selects in a file");
-	r = job->is_file ? importing_name(what, &name, job->label, e) : 0;
-	if (r == 0)
-		r = varve_reference_parse(&job->ref, job->is_file ? name.reference : what, e);
+	r = job->is_file ? name_file(job, what, e) : name_reference(job, what, e);
 	if (r < 0)
 		return r;
 	varve_reference_canonical(&job->ref, job->canonical);
 	if (job->o->name)
 		(void)snprintf(job->label, sizeof(job->label), "%s", job->o->name);
-	else if (!job->is_file)
-		varve_reference_label(&job->ref, job->label);
-	varve_reference_familiar(&job->ref, job->image_name);
-	tag = job->ref.tag[0] ? strrchr(job->image_name, ':') : NULL;
-	if (tag)
-		*tag = '\0';
 	job->finish = (struct finish){
 		.c = job->c,
 		.o = &job->o->finishing,
-		.image = job->image_name,
-		.tag = job->ref.tag[0] ? job->ref.tag : NULL,
+		.image = job->image,
+		.tag = job->tag[0] ? job->tag : NULL,
 		.label = job->label,
 		.reference = job->canonical,
 	};

@@ -48,20 +48,75 @@ static int user_source(const struct finish *f, char ret[PATH_MAX], struct varve_
 	return 0;
 }
 
-static int carry_user(struct finish *f, int rootfd, struct varve_err *e)
+/* "sudo,wheel" and --groups given again are the same. */
+static int split_groups(struct finish *f, struct varve_err *e)
 {
-	struct varve_user_options to = VARVE_USER_OPTIONS_INIT;
-	char from[PATH_MAX];
-	int r = user_source(f, from, e);
+	const struct opt_list *list = &f->o->groups;
+	size_t n = 0, room = 1;
 
+	for (size_t i = 0; i < list->n; i++)
+		room += strlen(list->items[i]) + 1;
+	f->groups = calloc(room, sizeof(*f->groups));
+	if (!f->groups)
+		return varve_fail(e, ENOMEM, "out of memory");
+	for (size_t i = 0; i < list->n; i++) {
+		for (const char *p = list->items[i]; p; n++) {
+			const char *comma = strchrnul(p, ',');
+
+			f->groups[n] = strndup(p, (size_t)(comma - p));
+			if (!f->groups[n])
+				return varve_fail(e, ENOMEM, "out of memory");
+			p = *comma ? comma + 1 : NULL;
+		}
+	}
+	return 0;
+}
+
+static void user_options(const struct finish *f, struct varve_user_options *ret)
+{
+	*ret = (struct varve_user_options)VARVE_USER_OPTIONS_INIT;
+	ret->name = f->o->user;
+	ret->from = f->user_from;
+	ret->groups = (const char *const *)f->groups;
+	ret->root_password = (enum varve_root_password)f->o->root_password;
+	ret->note = on_note;
+	ret->user = f->c;
+}
+
+int finishing_prepare(struct finish *f, struct varve_err *e)
+{
+	struct varve_user_options to;
+	char from[PATH_MAX];
+	int r;
+
+	if (!f->o->user)
+		return 0;
+	r = user_source(f, from, e);
+	if (r == 0)
+		r = split_groups(f, e);
 	if (r < 0)
 		return r;
-	to.name = f->o->user;
-	to.from = from;
-	to.groups = f->o->groups.items;
-	to.root_password = (enum varve_root_password)f->o->root_password;
-	to.note = on_note;
-	to.user = f->c;
+	f->user_from = strdup(from);
+	if (!f->user_from)
+		return varve_fail(e, ENOMEM, "out of memory");
+	user_options(f, &to);
+	return varve_user_check(&to, e);
+}
+
+void finishing_done(struct finish *f)
+{
+	for (char **p = f->groups; p && *p; p++)
+		free(*p);
+	free(f->groups);
+	free(f->user_from);
+}
+
+static int carry_user(struct finish *f, int rootfd, struct varve_err *e)
+{
+	struct varve_user_options to;
+	int r;
+
+	user_options(f, &to);
 	r = varve_user_carry(rootfd, &to, &f->user, e);
 	if (r < 0)
 		return varve_wrap(e, r, "user %s", VARVE_TEXT_SAFE(f->o->user));
@@ -158,6 +213,13 @@ int finishing_run(void *user, int rootfd, const char *staging_path, struct varve
 		r = write_wsl(f, rootfd, e);
 	if (r == 0 && !f->o->no_hooks)
 		r = run_hooks(f, rootfd, e);
+	/* A hook may have made it: WSL cannot start a distribution whose default user is not there.
+	 */
+	if (r == 0 && f->o->wsl_user) {
+		r = varve_user_find(rootfd, f->o->wsl_user, e);
+		if (r < 0)
+			r = varve_wrap(e, r, "--wsl-user (--user carries one, or a hook makes it)");
+	}
 	return r;
 }
 

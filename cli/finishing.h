@@ -22,9 +22,9 @@ struct finishing {
 		{"user-from", 0,                                                                   \
 		 "DIR|host",  "the tree that has the user (the active one)",                       \
 		 OPT_TEXT,    offsetof(type, member.user_from)},                                   \
-		{"groups", 0,                                                                      \
-		 "GROUP",  "a further group for the user, if the image has it",                    \
-		 OPT_LIST, offsetof(type, member.groups)},                                         \
+		{"groups",           0,                                                            \
+		 "GROUP[,GROUP...]", "further groups for the user, if the image has them",         \
+		 OPT_LIST,           offsetof(type, member.groups)},                               \
 		{"root-password",      0,                                                          \
 		 "original|user|keep", "what root's password becomes",                             \
 		 OPT_CHOICE,           offsetof(type, member.root_password)},                      \
@@ -57,9 +57,14 @@ struct finish {
 	bool carried;
 	struct varve_user_result user;
 	struct varve_hook_result hooks;
+	char *user_from; /* finishing_prepare() */
+	char **groups;   /* NULL-terminated */
 };
 /* Usage that can be known before anything is fetched. */
 int finishing_check(const struct finishing *o, struct varve_err *e);
+/* What can be known before the tree is there: the user to carry exists. Then finishing_done(). */
+int finishing_prepare(struct finish *f, struct varve_err *e);
+void finishing_done(struct finish *f);
 /* For varve_install_options.finish; user is a struct finish. */
 int finishing_run(void *user, int rootfd, const char *staging_path, struct varve_err *e);
 void finishing_json(struct varve_json *j, const struct finish *f);

@@ -7,10 +7,10 @@
 /* Whether a user who types this means a file: a path, or a name of an existing file that looks like
  * an archive. */
 bool importing_is_file(const char *text);
-/* "rootfs_debian_sid.tar.xz" -> localhost/debian:sid and debian_sid. VARVE_E_USAGE: it makes no
- * name. */
-int importing_name(const char *path, struct varve_import_name *ret, char ret_label[512],
-		   struct varve_err *e);
+/* "rootfs_debian_sid.tar.xz" -> localhost/debian:sid; debian, sid and debian_sid. VARVE_E_USAGE: it
+ * makes no name. */
+int importing_name(const char *path, struct varve_import_name *ret,
+		   struct varve_import_label *ret_label, struct varve_err *e);
 /* For varve_import_options.normalise. */
 int importing_normalise(void *user, const char *text, struct varve_import_name *ret,
 			struct varve_err *e);

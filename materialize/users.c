@@ -395,14 +395,22 @@ static int carry_all(struct carry *c, struct varve_err *e)
 	return x;
 }
 
-int varve_user_carry(int rootfd, const struct varve_user_options *opt,
-		     struct varve_user_result *ret, struct varve_err *e)
+static void carry_begin(struct carry *c)
 {
-	struct carry c = {.opt = opt, .rootfd = rootfd};
-	int x;
-
 	for (int i = 0; i < FILES; i++)
-		c.from[i].dirfd = c.to[i].dirfd = -1;
+		c->from[i].dirfd = c->to[i].dirfd = -1;
+}
+
+static void carry_end(struct carry *c)
+{
+	for (int i = 0; i < FILES; i++) {
+		etc_close(&c->from[i]);
+		etc_close(&c->to[i]);
+	}
+}
+
+static int check_names(const struct varve_user_options *opt, struct varve_err *e)
+{
 	if (!etc_name_is_good(opt->name))
 		return varve_fail(e, VARVE_E_USAGE, "%s: cannot be the name of a user",
 				  TEXT_SAFE(opt->name));
@@ -410,15 +418,54 @@ int varve_user_carry(int rootfd, const struct varve_user_options *opt,
 		if (!etc_name_is_good(*g))
 			return varve_fail(e, VARVE_E_USAGE, "%s: cannot be the name of a group",
 					  TEXT_SAFE(*g));
+	return 0;
+}
+
+int varve_user_check(const struct varve_user_options *opt, struct varve_err *e)
+{
+	struct carry c = {.opt = opt, .rootfd = -1};
+	int x = check_names(opt, e);
+
+	if (x < 0)
+		return x;
+	carry_begin(&c);
+	x = open_from(&c, e);
+	if (x >= 0 && strcmp(opt->name, "root"))
+		x = read_user(&c, e);
+	carry_end(&c);
+	return x;
+}
+
+int varve_user_find(int rootfd, const char *name, struct varve_err *e)
+{
+	struct etc_file passwd;
+	struct span line;
+	int x = etc_open(rootfd, paths[PASSWD], &passwd, e);
+
+	if (x < 0)
+		return x;
+	if (!etc_find(&passwd, name, &line, NULL))
+		x = varve_fail(e, VARVE_E_NOTFOUND, "user %s: is not in /etc/passwd of the tree",
+			       TEXT_SAFE(name));
+	etc_close(&passwd);
+	return x;
+}
+
+int varve_user_carry(int rootfd, const struct varve_user_options *opt,
+		     struct varve_user_result *ret, struct varve_err *e)
+{
+	struct carry c = {.opt = opt, .rootfd = rootfd};
+	int x = check_names(opt, e);
+
+	if (x < 0)
+		return x;
+	carry_begin(&c);
 	x = open_from(&c, e);
 	if (x >= 0)
 		x = open_to(&c, e);
 	if (x >= 0)
 		x = carry_all(&c, e);
-	for (int i = 0; i < FILES; i++) {
-		etc_close(&c.from[i]);
-		etc_close(&c.to[i]);
-	}
+	carry_end(&c);
 	if (x >= 0)
 		*ret = (struct varve_user_result){
 			.uid = c.new_uid,

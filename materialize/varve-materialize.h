@@ -161,6 +161,11 @@ struct varve_user_result {
 	uint32_t uid, gid; /* in the new tree */
 	bool renumbered;   /* uid or gid differ from the old tree's */
 };
+/* What can be known before there is a tree: VARVE_E_USAGE (a name that cannot be one),
+ * VARVE_E_NOTFOUND (from has no such user). */
+VARVE_PUBLIC int varve_user_check(const struct varve_user_options *opt, struct varve_err *e);
+/* VARVE_E_NOTFOUND: /etc/passwd of the tree has no such user. */
+VARVE_PUBLIC int varve_user_find(int rootfd, const char *name, struct varve_err *e);
 /*
  * Carry the entries of passwd, shadow, group and gshadow into a tree. Everything is opened as seen
  * from inside the trees. VARVE_E_NOTFOUND: from has no such user.

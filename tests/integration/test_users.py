@@ -103,7 +103,8 @@ class Users(Case):
         taken.file("etc/group", "root:x:0:\nsudo:x:27:\nubuntu:x:1000:\n").file("etc/shadow", "root:*:::::::\n", mode=0)
         taken.dir("home").file("bin/sh", "", mode=0o755)
         ref = self.have("taken", taken)
-        result = self.install(ref, "--user", "me", "--user-from", source, "--groups", "sudo", "--groups", "wheel")
+        result = self.install(ref, "--user", "me", "--user-from", source, "--groups", "sudo,wheel", "--groups", "ubuntu")
+        self.assertEqual(self.entry("rootfs_taken_1", "group", "ubuntu")[3], "me")
         self.assertIn("1001", result.err)
         self.assertIn("wheel", result.err)
         self.assertEqual(self.entry("rootfs_taken_1", "passwd", "me")[2:4], ["1001", "1001"])
@@ -112,6 +113,38 @@ class Users(Case):
         self.assertEqual((self.varve.roots / "rootfs_taken_1/etc/shadow").stat().st_mode & 0o7777, 0)
         self.install(ref, "--force", "--user", "nobody-knows", "--user-from", source, status=3)
         self.assertEqual(self.entry("rootfs_taken_1", "passwd", "me")[2], "1001")  # the old tree stays
+
+    def test_bad_names(self):
+        """Said before anything is looked up or written: the image of these commands is nowhere."""
+        source = self.path("old")
+        (source / "etc").mkdir(parents=True)
+        (source / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/bash\n")
+        for status, words, args in (
+                (2, "a:b", ["--user", "a:b"]), (2, "name of a group", ["--user", "me", "--groups", "sudo,"]),
+                (2, "x y", ["--user", "me", "--groups", "sudo,x y"]), (3, "/etc/passwd of", ["--user", "you"])):
+            result = self.varve.run("--offline", "install", "local/none:1", *args, "--user-from", source, status=status)
+            self.assertIn(words, result.err)
+
+    def test_wsl_conf(self):
+        """--wsl-*: the file is as asked, keys of the image stay, and the default user is there or nothing is."""
+        image = Tar().dir("etc").dir("home").dir("bin").file("etc/passwd", "root:x:0:0::/root:/bin/sh\n").file("etc/group", "root:x:0:\n")
+        image.file("etc/wsl.conf", "[automount]\nenabled = false\n[boot]\ncommand = x\n")
+        image.file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
+        ref = self.have("plain", image)
+        source = self.path("old")
+        (source / "etc").mkdir(parents=True)
+        (source / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n")
+        tree = self.varve.roots / "rootfs_plain_1"
+        result = self.install(ref, "--wsl-user", "me", status=3)
+        self.assertIn("--wsl-user", result.err)
+        self.assertFalse(tree.exists())
+        self.install(ref, "--user", "me", "--user-from", source, "--wsl-user", "me", "--wsl-hostname", "box", "--wsl-systemd", "on")
+        text = (tree / "etc/wsl.conf").read_text()
+        self.assertEqual([line.replace(" ", "") for line in text.splitlines() if line.strip()],
+                         ["[automount]", "enabled=false", "[boot]", "systemd=true", "command=x", "[user]", "default=me", "[network]", "hostname=box"])
+        (self.dir / "hooks/hook_postinstall_all.sh").write_text("#!/bin/sh\necho you:x:7:7::/:/bin/sh >> /etc/passwd\n")
+        self.install(ref, "--force", "--wsl-user", "you")
+        self.assertRegex((tree / "etc/wsl.conf").read_text(), "default *= *you")
 
     def test_d10_d11_hostile_image(self):
         """/etc, /etc/passwd, /root, /proc and /dev of the image lead to the host: nothing there is touched (D10, D11)."""
@@ -239,3 +272,13 @@ class Users(Case):
         self.assertEqual((self.varve.roots / "rootfs_p/etc/resolv.conf").read_text(), "nameserver 127.0.0.9\nnameserver 127.0.0.7\n")
         install(":\n", plain)
         self.assertEqual((self.varve.roots / "rootfs_p/etc/resolv.conf").read_text(), "image\n")
+
+    def test_hooks_of_a_file(self):
+        """A file's name says which hooks are meant, as a reference does; they are in the current directory."""
+        tar = self.dir / "rootfs_debian_sid.tar"
+        tar.write_bytes(Tar().dir("root").file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755).bytes())
+        for name in ("all", "debian", "debian_sid", "localhost_debian"):
+            (self.dir / f"hook_postinstall_{name}.sh").write_text(f"#!/bin/sh\necho {name}=$VARVE_IMAGE=$VARVE_TAG\n")
+        result = self.varve.run("install", "./rootfs_debian_sid.tar", cwd=self.dir)
+        self.assertEqual([line for line in result.err.splitlines() if "=" in line],
+                         ["all=debian=sid", "debian=debian=sid", "debian_sid=debian=sid"])
