@@ -3,32 +3,84 @@
 #include "asking.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct question *add(struct questions *q, const char *reference, const char *label)
+/* What is known of a stored image or of a tree. */
+struct subject {
+	const char *reference, *label, *directory, *source, *origin, *settings;
+	const struct varve_platform *platform;
+	struct varve_digest target;
+};
+
+static char *copy(const char *text, bool *failed)
+{
+	char *p = text ? strdup(text) : NULL;
+
+	*failed |= text && !p;
+	return p;
+}
+
+static void question_done(struct question *q)
+{
+	free(q->reference);
+	free(q->label);
+	free(q->origin);
+	free(q->settings);
+	free(q->directory);
+}
+
+/* Why there is nobody to ask; NULL if there is. */
+static const char *why_not(const struct subject *s)
+{
+	if (strchr(s->reference, '@'))
+		return "a digest means the same for ever";
+	if (!s->source)
+		return "it is not recorded where it came from; installed anew, it will be";
+	if (strcmp(s->source, "registry") == 0)
+		return NULL;
+	if (strcmp(s->source, "official") == 0)
+		return s->origin ? NULL : "it is not recorded which commit it was made from";
+	return "it was made from a file, which has nowhere to ask";
+}
+
+static int add(struct questions *q, const struct subject *s, struct varve_err *e)
 {
 	struct question *items = realloc(q->items, (q->n + 1) * sizeof(*items));
+	const char *why = why_not(s);
 	struct question *it;
+	bool failed = false;
 
 	if (!items)
-		return NULL;
+		return varve_fail(e, ENOMEM, "out of memory");
 	q->items = items;
 	it = &items[q->n];
-	*it = (struct question){.reference = strdup(reference)};
-	if (!it->reference)
-		return NULL;
-	it->label = label ? strdup(label) : NULL;
+	*it = (struct question){
+		.reference = copy(s->reference, &failed),
+		.label = copy(s->label, &failed),
+		.settings = copy(s->settings, &failed),
+		.directory = copy(s->directory, &failed),
+		.platform = *s->platform,
+		.have = s->target,
+		.answer = why ? ANSWER_NOT_ASKED : ANSWER_CURRENT,
+	};
+	if (!why && strcmp(s->source, "official") == 0)
+		it->origin = copy(s->origin, &failed);
+	if (failed) {
+		question_done(it);
+		return varve_fail(e, ENOMEM, "out of memory");
+	}
+	if (why)
+		(void)snprintf(it->error, sizeof(it->error), "%s", why);
 	q->n++;
-	return it;
+	return 0;
 }
 
 void questions_done(struct questions *q)
 {
-	for (size_t i = 0; i < q->n; i++) {
-		free(q->items[i].reference);
-		free(q->items[i].label);
-	}
+	for (size_t i = 0; i < q->n; i++)
+		question_done(&q->items[i]);
 	free(q->items);
 }
 
@@ -45,12 +97,6 @@ static bool wanted(const char *reference, int argc, char **argv)
 	return argc == 0;
 }
 
-/* An imported one has nowhere to ask. */
-static bool is_from_registry(const struct varve_image *m)
-{
-	return !m->source || strcmp(m->source, "registry") == 0;
-}
-
 int ask_images(struct cli *c, struct questions *q, int argc, char **argv, struct varve_err *e)
 {
 	struct varve_image_list images = {0};
@@ -58,39 +104,20 @@ int ask_images(struct cli *c, struct questions *q, int argc, char **argv, struct
 
 	for (size_t i = 0; i < images.n && r == 0; i++) {
 		const struct varve_image *m = &images.items[i];
-		struct question *it;
 
-		/* A name by digest cannot move. */
-		if (!m->reference || !m->is_default || strchr(m->reference, '@') ||
-		    !is_from_registry(m) || !wanted(m->reference, argc, argv))
-			continue;
-		it = add(q, m->reference, NULL);
-		if (it)
-			it->have = m->target;
-		else
-			r = varve_fail(e, ENOMEM, "out of memory");
+		if (m->reference && m->is_default && wanted(m->reference, argc, argv))
+			r = add(q,
+				&(struct subject){
+					.reference = m->reference,
+					.source = m->source,
+					.origin = m->origin,
+					.platform = &m->platform,
+					.target = m->target,
+				},
+				e);
 	}
 	varve_image_list_free(&images);
 	return r;
-}
-
-/*
- * What a tree was made from is known by its manifest; the index behind the tag, and whether there
- * is a registry to ask, by the stored image, which an installed tree keeps from gc.
- */
-static bool target_of(struct cli *c, const struct varve_digest *manifest, struct varve_digest *ret)
-{
-	struct varve_image_list images = {0};
-	char text[VARVE_DIGEST_STR_MAX];
-	bool from_registry;
-
-	*ret = *manifest;
-	if (varve_store_find(c->store, varve_digest_str(manifest, text), NULL, &images, NULL) < 0)
-		return true;
-	*ret = images.items[0].target;
-	from_registry = is_from_registry(&images.items[0]);
-	varve_image_list_free(&images);
-	return from_registry;
 }
 
 int ask_trees(struct cli *c, struct questions *q, int argc, char **argv, struct varve_err *e)
@@ -103,17 +130,20 @@ int ask_trees(struct cli *c, struct questions *q, int argc, char **argv, struct 
 		r = varve_trees(c->store, roots, &trees, e);
 	for (size_t i = 0; i < trees.n && r == 0; i++) {
 		const struct varve_tree *t = &trees.items[i];
-		struct varve_digest have;
-		struct question *it;
 
-		if (!t->reference || t->previous || strchr(t->reference, '@') ||
-		    !wanted(t->reference, argc, argv) || !target_of(c, &t->manifest, &have))
-			continue;
-		it = add(q, t->reference, t->label);
-		if (it)
-			it->have = have;
-		else
-			r = varve_fail(e, ENOMEM, "out of memory");
+		if (t->reference && !t->previous && wanted(t->reference, argc, argv))
+			r = add(q,
+				&(struct subject){
+					.reference = t->reference,
+					.label = t->label,
+					.directory = t->directory,
+					.source = t->source,
+					.origin = t->origin,
+					.settings = t->settings,
+					.platform = &t->platform,
+					.target = t->target,
+				},
+				e);
 	}
 	varve_tree_list_free(&trees);
 	return r;
@@ -125,7 +155,8 @@ static const struct question *same_before(const struct questions *q, size_t i)
 	const struct question *it = &q->items[i];
 
 	for (size_t k = 0; k < i; k++)
-		if (strcmp(q->items[k].reference, it->reference) == 0 &&
+		if (q->items[k].answer != ANSWER_NOT_ASKED && !q->items[k].origin == !it->origin &&
+		    strcmp(q->items[k].reference, it->reference) == 0 &&
 		    varve_digest_equal(&q->items[k].have, &it->have))
 			return &q->items[k];
 	return NULL;
@@ -139,10 +170,12 @@ static size_t collect(const struct questions *q, struct varve_outdated *items, s
 
 	*ret = 0;
 	for (size_t i = 0; i < q->n && *ret == 0; i++) {
-		if (same_before(q, i))
+		if (q->items[i].answer == ANSWER_NOT_ASKED || same_before(q, i))
 			continue;
 		*ret = varve_reference_parse(&items[n].ref, q->items[i].reference, e);
 		items[n].target = q->items[i].have;
+		items[n].origin = q->items[i].origin;
+		items[n].platform = q->items[i].platform;
 		map[n++] = i;
 	}
 	return n;
@@ -177,7 +210,7 @@ int ask_all(struct cli *c, struct questions *q, const struct pulling *p, struct 
 	for (size_t i = 0; i < q->n && r == 0; i++) {
 		const struct question *old = same_before(q, i);
 
-		if (!old)
+		if (!old || q->items[i].answer == ANSWER_NOT_ASKED)
 			continue;
 		q->items[i].answer = old->answer;
 		q->items[i].now = old->now;

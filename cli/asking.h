@@ -4,14 +4,18 @@
 
 #include "pulling.h"
 
-enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR };
+enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR, ANSWER_NOT_ASKED };
 
 /* One name and what it meant when it was fetched or installed. */
 struct question {
 	char *reference, *label; /* label NULL: the stored image of that name */
-	struct varve_digest have, now;
+	char *origin;            /* of the official source; NULL: a registry is asked */
+	char *settings;          /* of a tree: how it was made */
+	char *directory;         /* of a tree: its name in the roots dir */
+	struct varve_platform platform;
+	struct varve_digest have, now; /* now is not set for the official source */
 	enum answer answer;
-	char error[512];
+	char error[512]; /* also why nothing was asked */
 };
 struct questions {
 	struct question *items;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* install: a stored, pulled or local image becomes a rootfs tree. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "importing.h"
 #include "looking.h"
 #include "pulling.h"
+#include "settings.h"
 #include "trees.h"
 
 #define FETCH_TRIES   3
@@ -72,6 +74,7 @@ struct job {
 	struct finish finish;
 	struct varve_plan *plan;
 	struct varve_install_result result;
+	char *settings; /* what is recorded of the options */
 	struct lost *lost;
 	size_t n_lost;
 };
@@ -180,14 +183,36 @@ static int have_file(struct job *job, const char *path, struct varve_err *e)
 	return r < 0 ? r : varve_store_find(job->c->store, job->what, NULL, &job->images, e);
 }
 
+/* Where newer ones come from is recorded with the tree: the name in the store may go. */
+static void find_source(const struct job *job, struct varve_image_list *ret,
+			struct varve_install_options *to)
+{
+	const struct varve_image *m = &job->images.items[0];
+
+	if (varve_store_find(job->c->store, job->canonical, &m->platform, ret, NULL) == 0 &&
+	    varve_digest_equal(&ret->items[0].manifest, &m->manifest))
+		m = &ret->items[0];
+	to->source = m->source;
+	to->origin = m->origin;
+	to->target = &m->target;
+	if (job->is_file)
+		to->source = "import";
+	else if (!to->source && job->pulled)
+		to->source = job->o->pulling.source ? "official" : "registry";
+	if (job->pulled)
+		to->target = &job->pull.target;
+}
+
 static int build(struct job *job, struct varve_err *e)
 {
 	const struct install_options *o = job->o;
 	struct varve_plan_options plan_options = VARVE_PLAN_OPTIONS_INIT;
 	struct varve_install_options to = VARVE_INSTALL_OPTIONS_INIT;
-	int r;
+	struct varve_image_list tagged = {0};
+	int r = settings_write(&o->finishing, &job->settings, e);
 
-
+	if (r < 0)
+		return r;
 	to.roots = job->finish.roots;
 	plan_options.strict = o->strict;
 	plan_options.keep_dirlinks = o->keep_dirlinks;
@@ -198,6 +223,8 @@ static int build(struct job *job, struct varve_err *e)
 		looking_warn(job->c, job->plan, WARNINGS_SAID);
 	to.label = job->label;
 	to.reference = job->canonical;
+	to.settings = job->settings;
+	find_source(job, &tagged, &to);
 	to.force = o->force;
 	to.keep = o->no_keep ? VARVE_KEEP_NONE : o->keep;
 	to.no_sync = o->no_sync;
@@ -207,7 +234,9 @@ static int build(struct job *job, struct varve_err *e)
 	to.finish = finish;
 	to.spool = job->spool;
 	to.user = job;
-	return varve_install(job->c->store, job->plan, &to, &job->result, e);
+	r = varve_install(job->c->store, job->plan, &to, &job->result, e);
+	varve_image_list_free(&tagged);
+	return r;
 }
 
 static void losses_json(struct varve_json *j, const struct job *job)
@@ -319,6 +348,7 @@ static void job_done(struct job *job)
 		free(job->lost[i].what);
 	}
 	free(job->lost);
+	free(job->settings);
 	finishing_done(&job->finish);
 }
 
@@ -407,17 +437,32 @@ static int install_one(struct cli *c, const struct install_options *o, const cha
 	return varve_wrap(e, r, "install %s", varve_reference_familiar(&job.ref, name));
 }
 
-/* The tag of an installed tree is pulled again, and the tree built anew under its label. */
+/*
+ * The tag of an installed tree is pulled again, and the tree built anew under its label: for its
+ * platform, from its source, with the users and settings of the command that made it.
+ */
 static int install_again(struct cli *c, const struct install_options *o, const struct question *q,
 			 struct varve_err *e)
 {
 	struct install_options anew = *o;
 	struct job job = {.c = c, .o = &anew};
+	struct settings settings = {0};
+	char tree[PATH_MAX];
+	const char *roots;
 	int r;
 
 	anew.pull = PULL_ALWAYS;
 	anew.name = q->label;
-	r = name_it(&job, q->reference, e);
+	anew.pulling.platform = q->platform;
+	anew.pulling.source = q->origin ? 1 : 0;
+	r = cli_roots_path(c, &roots, e);
+	if (r == 0)
+		r = settings_read(&settings, q->settings, e);
+	if (r == 0) {
+		(void)snprintf(tree, sizeof(tree), "%s/%s", roots, q->directory);
+		settings_apply(&settings, tree, &anew.finishing);
+		r = name_it(&job, q->reference, e);
+	}
 	if (r == 0)
 		r = install(&job, q->reference, e);
 	if (r == 0 && c->json) {
@@ -428,13 +473,49 @@ static int install_again(struct cli *c, const struct install_options *o, const s
 		job_text(&job);
 	}
 	job_done(&job);
+	settings_done(&settings);
 	return r < 0 ? varve_wrap(e, r, "install %s", VARVE_TEXT_SAFE(q->label)) : 0;
+}
+
+struct again {
+	uint64_t current, unknown, failed, not_asked;
+};
+
+/* One tree that cannot be made anew says nothing about the others. */
+static int again_one(struct cli *c, const struct install_options *o, const struct question *q,
+		     struct again *n, struct varve_err *e)
+{
+	char text[1024];
+	int r;
+
+	if (q->answer == ANSWER_CURRENT) {
+		n->current++;
+		return 0;
+	}
+	if (q->answer == ANSWER_NOT_ASKED) {
+		n->not_asked++;
+		message_note(c, "%s: was not asked about: %s", VARVE_TEXT_SAFE(q->label), q->error);
+		return 0;
+	}
+	if (q->answer == ANSWER_ERROR) {
+		n->unknown++;
+		message_warn(c, "%s: %s", VARVE_TEXT_SAFE(q->label), q->error);
+		return 0;
+	}
+	r = install_again(c, o, q, e);
+	if (r == 0 || r == -VARVE_E_INTERRUPTED)
+		return r;
+	n->failed++;
+	message_warn(c, "%s", message_text(e, text, sizeof(text)));
+	if (c->status == 0)
+		c->status = varve_code_exit(r);
+	return 0;
 }
 
 static int install_outdated(struct cli *c, const struct install_options *o, struct varve_err *e)
 {
 	struct questions q = {0};
-	uint64_t current = 0, unknown = 0;
+	struct again n = {0};
 	int r = o->userns ? cli_userns(c, e) : 0;
 
 	if (r == 0)
@@ -445,24 +526,20 @@ static int install_outdated(struct cli *c, const struct install_options *o, stru
 		r = ask_all(c, &q, &o->pulling, e);
 	if (r == 0 && c->g.json)
 		varve_json_array(cli_json(c, "varve.reinstall/1"), "installs");
-	for (size_t i = 0; i < q.n && r == 0; i++) {
-		current += q.items[i].answer == ANSWER_CURRENT;
-		unknown += q.items[i].answer == ANSWER_ERROR;
-		if (q.items[i].answer == ANSWER_ERROR)
-			message_warn(c, "%s: %s", q.items[i].label, q.items[i].error);
-		else if (q.items[i].answer == ANSWER_OUTDATED)
-			r = install_again(c, o, &q.items[i], e);
-	}
+	for (size_t i = 0; i < q.n && r == 0; i++)
+		r = again_one(c, o, &q.items[i], &n, e);
 	questions_done(&q);
 	if (r < 0)
 		return varve_wrap(e, r, "install --all-outdated");
 	if (!c->g.json) {
-		message_note(c, "%s up to date", COUNT(current, "tree"));
+		message_note(c, "%s up to date", COUNT(n.current, "tree"));
 		return 0;
 	}
 	varve_json_end_array(c->json);
-	varve_json_u64(c->json, "current", current);
-	varve_json_u64(c->json, "unknown", unknown);
+	varve_json_u64(c->json, "current", n.current);
+	varve_json_u64(c->json, "unknown", n.unknown);
+	varve_json_u64(c->json, "failed", n.failed);
+	varve_json_u64(c->json, "not_asked", n.not_asked);
 	return cli_json_end(c, e);
 }
 
@@ -481,10 +558,12 @@ static int check_usage(const struct install_options *o, int argc, char **argv, s
 	if (!o->force)
 		return varve_fail(e, VARVE_E_USAGE,
 				  "--all-outdated replaces trees: it needs --force");
-	if (o->name || o->path || o->switch_to || o->pull)
+	if (o->name || o->path || o->switch_to || o->pull || o->pulling.platform.os[0] ||
+	    o->pulling.source)
 		return varve_fail(
 			e, VARVE_E_USAGE,
-			"--all-outdated does not go with --name, --path, --switch and --pull");
+			"--all-outdated does not go with --name, --path, --switch, --pull, "
+			"--platform and --source: each tree keeps its own");
 	return 0;
 }
 

@@ -15,7 +15,7 @@ static const struct opt_row outdated_rows[] = {
 	 offsetof(struct outdated_options, pulling.wait)},
 };
 
-static const char *const answers[] = {"current", "outdated", "error"};
+static const char *const answers[] = {"current", "outdated", "error", "not-asked"};
 
 static int report(struct cli *c, const struct questions *q, struct varve_err *e)
 {
@@ -40,6 +40,8 @@ static int report(struct cli *c, const struct questions *q, struct varve_err *e)
 			table_digest(t, &it->now, c->g.verbose > 0);
 			if (it->answer == ANSWER_ERROR)
 				message_warn(c, "%s: %s", name, it->error);
+			else if (it->answer == ANSWER_NOT_ASKED)
+				message_note(c, "%s: was not asked about: %s", name, it->error);
 			continue;
 		}
 		varve_json_object(j, NULL);

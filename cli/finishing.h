@@ -22,9 +22,9 @@ struct finishing {
 		{"user-from", 0,                                                                   \
 		 "DIR|host",  "the tree that has the user (the active one)",                       \
 		 OPT_TEXT,    offsetof(type, member.user_from)},                                   \
-		{"groups",           0,                                                            \
-		 "GROUP[,GROUP...]", "further groups for the user, if the image has them",         \
-		 OPT_LIST,           offsetof(type, member.groups)},                               \
+		{"groups",    0,                                                                   \
+		 "GROUP,...", "further groups for the user, if the image has them",                \
+		 OPT_LIST,    offsetof(type, member.groups)},                                      \
 		{"root-password",      0,                                                          \
 		 "original|user|keep", "what root's password becomes",                             \
 		 OPT_CHOICE,           offsetof(type, member.root_password)},                      \

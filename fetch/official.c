@@ -25,7 +25,7 @@ struct made {
 	struct varve_digest manifest;
 	struct catalog_blob *blobs;
 	size_t n;
-	char origin[3200]; /* "<repository>@<commit>:<directory>/<file>" */
+	char origin[VARVE_ORIGIN_MAX]; /* "<repository>@<commit>:<directory>/<file>" */
 };
 
 static void official_done(struct official *o)
@@ -520,6 +520,12 @@ static void fill_result(const struct official *o, const struct made *m,
 	(void)snprintf(ret->resolved_at, sizeof(ret->resolved_at), "%.255s", o->place.repo);
 }
 
+static void write_origin(const struct official *o, char ret[VARVE_ORIGIN_MAX])
+{
+	(void)snprintf(ret, VARVE_ORIGIN_MAX, "%s@%s:%s/%s", o->place.repo, o->place.commit,
+		       o->place.directory, o->place.file);
+}
+
 static int pull_one(struct official *o, struct varve_pull_result *ret, struct varve_err *e)
 {
 	struct made m = {0};
@@ -529,8 +535,7 @@ static int pull_one(struct official *o, struct varve_pull_result *ret, struct va
 	if (r < 0)
 		return r;
 	(void)varve_reference_canonical(o->ref, reference);
-	(void)snprintf(m.origin, sizeof(m.origin), "%s@%s:%s/%s", o->place.repo, o->place.commit,
-		       o->place.directory, o->place.file);
+	write_origin(o, m.origin);
 	r = is_stored(o, reference, m.origin, ret, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
@@ -566,6 +571,19 @@ static int check_reference(struct pull *p, const struct varve_reference *ref, co
 		return varve_fail(e, VARVE_E_NOPLATFORM, "there are no official images for %s",
 				  varve_platform_str(&p->platform, platform));
 	return 0;
+}
+
+int official_origin(struct pull *p, const struct varve_reference *ref, char ret[VARVE_ORIGIN_MAX],
+		    struct varve_err *e)
+{
+	struct official o = {.p = p, .ref = ref};
+	int r = check_reference(p, ref, &o.arch, e);
+
+	if (r == 0)
+		r = find_place(&o, e);
+	if (r == 0)
+		write_origin(&o, ret);
+	return r;
 }
 
 int official_pull(struct pull *p, const struct varve_reference *refs, size_t n,

@@ -19,6 +19,10 @@ struct official {
 int official_pull(struct pull *p, const struct varve_reference *refs, size_t n,
 		  struct varve_pull_result *results, struct varve_err *e);
 
+/* Where a tag comes from now: only the library file is read. */
+int official_origin(struct pull *p, const struct varve_reference *ref, char ret[VARVE_ORIGIN_MAX],
+		    struct varve_err *e);
+
 /* One blob again from the URL that its record names. */
 int official_refetch(struct pull *p, const struct need *n, const char *url, struct varve_err *e);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/official.h"
 #include "fetch/pull.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -12,6 +13,19 @@
 static void client_cleanup(struct client **c)
 {
 	client_free(*c);
+}
+
+/* The library file names another commit or file: the tag has moved. */
+static int ask_official(struct client *c, const struct varve_ctx *ctx, struct varve_outdated *it,
+			struct varve_err *e)
+{
+	struct pull p = {.ctx = ctx, .client = c, .platform = it->platform};
+	char now[VARVE_ORIGIN_MAX];
+	int r = official_origin(&p, &it->ref, now, e);
+
+	if (r == 0)
+		it->changed = strcmp(now, it->origin) != 0;
+	return r;
 }
 
 static int ask(struct client *c, struct varve_outdated *it, struct varve_err *e)
@@ -28,6 +42,8 @@ static int ask(struct client *c, struct varve_outdated *it, struct varve_err *e)
 	r = client_repo(c, it->ref.domain, it->ref.path, &repo, e);
 	if (r == 0)
 		r = pull_head(c, repo, &it->ref, &it->now, place, e);
+	if (r == 0)
+		it->changed = !varve_digest_equal(&it->now, &it->target);
 	return r;
 }
 
@@ -54,16 +70,15 @@ int varve_outdated(struct varve_store *s, struct varve_outdated *items, size_t n
 
 		it->changed = false;
 		it->error[0] = 0;
-		it->result = ask(c, it, &why);
+		it->result =
+			it->origin ? ask_official(c, store_ctx(s), it, &why) : ask(c, it, &why);
 		if (it->result == -VARVE_E_INTERRUPTED) {
 			if (e)
 				*e = why;
 			return it->result;
 		}
-		if (it->result == 0) {
-			it->changed = !varve_digest_equal(&it->now, &it->target);
+		if (it->result == 0)
 			continue;
-		}
 		(void)varve_wrap(&why, it->result, "%s", varve_reference_familiar(&it->ref, name));
 		(void)varve_err_text(&why, it->error, sizeof(it->error));
 	}

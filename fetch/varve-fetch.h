@@ -133,10 +133,15 @@ struct varve_refetch {
 VARVE_PUBLIC int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size,
 				    const char *origin, struct varve_err *e);
 
+#define VARVE_ORIGIN_MAX 3200
 /* A tag and what it meant when it was fetched; then what it means now. */
 struct varve_outdated {
 	struct varve_reference ref;
 	struct varve_digest target;
+	/* Of the official source: where it came from (see struct varve_image), for which platform.
+	 * Its library file is asked, and now is not set. NULL: the registry. */
+	const char *origin;
+	struct varve_platform platform;
 	/* --- results --- */
 	int result; /* 0, or -code: error says why nothing is known */
 	bool changed;

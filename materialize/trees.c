@@ -478,10 +478,16 @@ static void fill_item(struct varve_tree *out, const struct tree *t)
 		.directory = t->directory,
 		.active = t->kind == TREE_ACTIVE,
 		.previous = t->kind == TREE_PREVIOUS,
+		.generation = t->generation,
 	};
 	if (!t->record)
 		return;
 	out->reference = t->record->reference;
+	out->platform = t->record->platform;
+	out->source = t->record->source;
+	out->origin = t->record->origin;
+	out->target = t->record->target;
+	out->settings = t->record->settings;
 	out->manifest = t->record->manifest;
 	out->installed_at = t->record->installed_at;
 	out->made = t->record->made;

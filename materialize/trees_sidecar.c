@@ -56,6 +56,11 @@ int sidecar_write(const struct roots *r, const struct varve_install *in, struct 
 	jsonw_str(&w, "inode", number);
 	jsonw_time(&w, "installed_at", in->installed_at);
 	jsonw_u64(&w, "made", in->made);
+	jsonw_str(&w, "source", in->source);
+	jsonw_str(&w, "origin", in->origin);
+	jsonw_str(&w, "settings", in->settings);
+	if (varve_digest_is_set(&in->target))
+		jsonw_digest(&w, "target", &in->target);
 	jsonw_str(&w, "varve", varve_version());
 	jsonw_end_object(&w);
 	buf_addc(&b, '\n');
@@ -86,6 +91,9 @@ static void install_done(struct varve_install *in)
 	free((void *)(uintptr_t)in->label);
 	free((void *)(uintptr_t)in->directory);
 	free((void *)(uintptr_t)in->reference);
+	free((void *)(uintptr_t)in->source);
+	free((void *)(uintptr_t)in->origin);
+	free((void *)(uintptr_t)in->settings);
 }
 
 static bool parse_sidecar(const struct buf *b, struct varve_install *in)
@@ -103,11 +111,17 @@ static bool parse_sidecar(const struct buf *b, struct varve_install *in)
 	in->id = copy_str(j, "id");
 	in->label = copy_str(j, "label");
 	in->reference = copy_str(j, "reference");
+	in->source = copy_str(j, "source");
+	in->origin = copy_str(j, "origin");
+	in->settings = copy_str(j, "settings");
 	in->directory = strdup("");
 	in->state = VARVE_INSTALL_READY;
 	text = json_str(json_get(j, "manifest"));
 	if (text)
 		(void)varve_digest_parse(&in->manifest, text);
+	text = json_str(json_get(j, "target"));
+	if (text)
+		(void)varve_digest_parse(&in->target, text);
 	text = json_str(json_get(j, "platform"));
 	if (text)
 		(void)varve_platform_parse(&in->platform, text, NULL);

@@ -101,6 +101,9 @@ struct varve_install_options {
 	const char *roots;     /* absolute path of the roots dir; made if missing */
 	const char *label;     /* no leading "." or "-", at most 200 bytes */
 	const char *reference; /* canonical; recorded */
+	/* Recorded, as in struct varve_install; may be NULL. */
+	const char *source, *origin, *settings;
+	const struct varve_digest *target;
 	bool force; /* replace an existing tree of the label; the old one is kept as previous */
 	bool no_sync;
 	struct varve_spool *spool; /* bodies written during the download; may be NULL */
@@ -236,7 +239,11 @@ struct varve_tree {
 	bool ours;     /* made by varve and recorded */
 	bool previous; /* a kept previous generation */
 	int64_t installed_at;
-	uint32_t made; /* VARVE_MADE_* */
+	uint32_t made;       /* VARVE_MADE_* */
+	uint64_t generation; /* of a previous one: higher ones are newer */
+	struct varve_platform platform;
+	const char *source, *origin, *settings; /* as in struct varve_install */
+	struct varve_digest target;
 };
 struct varve_tree_list {
 	struct varve_tree *items;

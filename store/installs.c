@@ -31,15 +31,17 @@ struct installs {
 };
 
 static int add_strings(struct pool *p, struct varve_install *in, struct span id,
-		       const struct span s[4], struct varve_err *e)
+		       const struct span s[INSTALL_STRINGS], struct varve_err *e)
 {
-	const char **out[4] = {&in->roots, &in->label, &in->directory, &in->reference};
+	const char **out[INSTALL_STRINGS] = {&in->roots,     &in->label,  &in->directory,
+					     &in->reference, &in->source, &in->origin,
+					     &in->settings};
 	size_t i;
 
 	in->id = pool_strn(p, id.p, id.n);
 	if (!in->id)
 		return varve_fail_oom(e);
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < INSTALL_STRINGS; i++) {
 		*out[i] = s[i].p ? pool_strn(p, s[i].p, s[i].n) : NULL;
 		if (s[i].p && !*out[i])
 			return varve_fail_oom(e);
@@ -51,7 +53,7 @@ static int add_install(void *user, struct span key, struct span value, struct va
 {
 	struct installs *q = user;
 	struct varve_install *more, in;
-	struct span str[4];
+	struct span str[INSTALL_STRINGS];
 	int r;
 
 	if (!install_record_get(value, &in, str))

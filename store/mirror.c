@@ -300,6 +300,11 @@ static void write_install(struct jsonw *w, const struct varve_install *in)
 	jsonw_time(w, "installed_at", in->installed_at);
 	jsonw_u64(w, "generation", in->generation);
 	jsonw_u64(w, "made", in->made);
+	jsonw_str(w, "source", in->source);
+	jsonw_str(w, "origin", in->origin);
+	jsonw_str(w, "settings", in->settings);
+	if (varve_digest_is_set(&in->target))
+		jsonw_digest(w, "target", &in->target);
 	jsonw_end_object(w);
 }
 

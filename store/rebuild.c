@@ -192,6 +192,9 @@ static int put_install(struct index_txn *t, const json *j, struct varve_err *e)
 		.label = json_str(json_get(j, "label")),
 		.directory = json_str(json_get(j, "directory")),
 		.reference = json_str(json_get(j, "reference")),
+		.source = json_str(json_get(j, "source")),
+		.origin = json_str(json_get(j, "origin")),
+		.settings = json_str(json_get(j, "settings")),
 	};
 	struct buf b;
 
@@ -201,6 +204,9 @@ static int put_install(struct index_txn *t, const json *j, struct varve_err *e)
 	text = json_str(json_get(j, "manifest"));
 	if (text)
 		(void)varve_digest_parse(&in.manifest, text);
+	text = json_str(json_get(j, "target"));
+	if (text)
+		(void)varve_digest_parse(&in.target, text);
 	text = json_str(json_get(j, "platform"));
 	if (text)
 		(void)varve_platform_parse(&in.platform, text, NULL);

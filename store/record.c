@@ -407,12 +407,17 @@ void install_record_put(struct buf *b, const struct varve_install *in)
 	record_add_uint(b, (uint64_t)in->installed_at, 8);
 	record_add_uint(b, in->generation, 8);
 	record_add_uint(b, in->made, 4);
+	record_add_str(b, opt_span(in->source));
+	record_add_str(b, opt_span(in->origin));
+	record_add_str(b, opt_span(in->settings));
+	record_add_digest(b, &in->target);
 }
 
-bool install_record_get(struct span v, struct varve_install *ret, struct span s[4])
+bool install_record_get(struct span v, struct varve_install *ret, struct span s[INSTALL_STRINGS])
 {
 	struct record_in in = {(const unsigned char *)v.p, (const unsigned char *)v.p + v.n, false};
 	uint64_t version = record_uint(&in, 1);
+	bool more;
 	size_t i;
 
 	if (version < VERSION || version > VERSION_INSTALL)
@@ -429,6 +434,11 @@ bool install_record_get(struct span v, struct varve_install *ret, struct span s[
 	ret->generation = record_uint(&in, 8);
 	if (version >= VERSION_INSTALL)
 		ret->made = (uint32_t)record_uint(&in, 4);
+	more = version >= VERSION_INSTALL && in.p < in.end; /* records of before had no more */
+	for (i = 4; i < INSTALL_STRINGS; i++)
+		s[i] = more ? record_str(&in) : (struct span){NULL, 0};
+	if (more)
+		ret->target = record_digest(&in);
 	return !in.bad && s[0].p && s[1].p && s[2].p && ret->state <= VARVE_INSTALL_PREVIOUS;
 }
 

@@ -108,8 +108,9 @@ size_t tag_key_prefix(char key[RECORD_KEY_MAX], struct span reference);
 
 /* --- install: key id --- */
 void install_record_put(struct buf *b, const struct varve_install *in);
-/* Strings of ret are spans: roots, label, directory, reference in s[0..3]. */
-bool install_record_get(struct span v, struct varve_install *ret, struct span s[4]);
+/* Strings of ret are spans: roots, label, directory, reference, source, origin, settings. */
+#define INSTALL_STRINGS 7
+bool install_record_get(struct span v, struct varve_install *ret, struct span s[INSTALL_STRINGS]);
 
 /* --- pin: key manifest digest --- */
 struct pin_record {

@@ -155,7 +155,7 @@ static int refuse_installed(void *user, struct span key, struct span value, stru
 {
 	const struct untag *u = user;
 	struct varve_install in;
-	struct span s[4];
+	struct span s[INSTALL_STRINGS];
 	char label[512];
 
 	(void)key;

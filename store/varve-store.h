@@ -197,6 +197,11 @@ struct varve_install {
 	int64_t installed_at;
 	uint64_t generation;
 	uint32_t made; /* VARVE_MADE_*; 0: by a version that did not record it */
+	/* What it takes to ask for a newer one and to build that like this one. NULL: not known. */
+	const char *source;         /* "registry", "official", "import" */
+	const char *origin;         /* of the official source: repository, commit and file */
+	struct varve_digest target; /* what the reference meant: an index, or the manifest */
+	const char *settings; /* options of the command that made it, one a line; see install */
 };
 /* How a tree was made, and what of its image it could therefore not keep. */
 #define VARVE_MADE_RECORDED      1u

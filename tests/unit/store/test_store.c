@@ -40,7 +40,8 @@ static void old_install_record(void **state)
 				   .generation = 7,
 				   .made = VARVE_MADE_RECORDED | VARVE_MADE_NO_OWNERS};
 	struct varve_install out;
-	struct span s[4];
+	struct span s[INSTALL_STRINGS];
+	const size_t source = 3 * 2 + 1; /* three strings and a digest that are not there */
 	struct buf b;
 
 	(void)state;
@@ -49,8 +50,10 @@ static void old_install_record(void **state)
 	assert_true(install_record_get(span_of(b.p, b.n), &out, s));
 	assert_int_equal(out.made, in.made);
 	assert_false(install_record_get(span_of(b.p, b.n - 1), &out, s));
+	assert_true(install_record_get(span_of(b.p, b.n - source), &out, s));
+	assert_null(s[4].p);
 	b.p[0] = 1;
-	assert_true(install_record_get(span_of(b.p, b.n - 4), &out, s));
+	assert_true(install_record_get(span_of(b.p, b.n - source - 4), &out, s));
 	assert_int_equal(out.made, 0);
 	assert_int_equal(out.generation, 7);
 	b.p[0] = 3;
