@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gc: remove what nothing needs. */
+#include <fts.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +90,89 @@ static void on_item(void *user, const struct varve_gc_item *item)
 	out_printf("\n");
 }
 
+/* --- previous generations: gc frees none, but says what they take --- */
+
+/* Blocks of a tree; a file with several names counts once, however they are spread. */
+static uint64_t tree_size(const char *path)
+{
+	char *paths[] = {(char *)(uintptr_t)path, NULL};
+	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+	uint64_t size = 0;
+	FTSENT *f;
+
+	while (fts && (f = fts_read(fts)))
+		if (f->fts_info != FTS_DP && f->fts_info != FTS_ERR && f->fts_info != FTS_NS &&
+		    f->fts_info != FTS_DNR)
+			size += (uint64_t)f->fts_statp->st_blocks * 512 /
+				(f->fts_info == FTS_D ? 1 : f->fts_statp->st_nlink);
+	if (fts)
+		(void)fts_close(fts);
+	return size;
+}
+
+static void tell_previous(struct cli *c, const char *roots, const struct varve_tree *t)
+{
+	char path[PATH_MAX];
+	uint64_t size;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", roots, t->directory);
+	size = tree_size(path);
+	if (c->g.json) {
+		varve_json_object(c->json, NULL);
+		varve_json_str(c->json, "label", t->label);
+		varve_json_str(c->json, "roots", roots);
+		varve_json_str(c->json, "directory", t->directory);
+		varve_json_u64(c->json, "generation", t->generation);
+		varve_json_u64(c->json, "size", size);
+		varve_json_end_object(c->json);
+		return;
+	}
+	out_printf("%-12s %10s  tree %s: previous generation; varve --roots %s remove "
+		   "--installed --previous %s deletes it\n",
+		   "keep", VARVE_TEXT_SIZE(size), VARVE_TEXT_SAFE(path), VARVE_TEXT_SAFE(roots),
+		   VARVE_TEXT_SAFE(t->label));
+}
+
+static void tell_previous_in(struct cli *c, const char *roots)
+{
+	struct varve_tree_list trees = {0};
+
+	if (varve_trees(c->store, roots, &trees, NULL) < 0)
+		return;
+	for (size_t i = 0; i < trees.n; i++)
+		if (trees.items[i].previous)
+			tell_previous(c, roots, &trees.items[i]);
+	varve_tree_list_free(&trees);
+}
+
+/* In the roots dir, and in all others that the store knows of. */
+static int report_previous(struct cli *c, struct varve_err *e)
+{
+	struct varve_install_list list = {0};
+	const char *roots;
+	int r = cli_roots_path(c, &roots, e);
+
+	if (r == 0)
+		r = varve_store_installs(c->store, NULL, &list, e);
+	if (r < 0)
+		return r;
+	if (c->g.json)
+		varve_json_array(c->json, "previous");
+	tell_previous_in(c, roots);
+	for (size_t i = 0; i < list.n; i++) {
+		bool seen = strcmp(list.items[i].roots, roots) == 0;
+
+		for (size_t k = 0; k < i && !seen; k++)
+			seen = strcmp(list.items[k].roots, list.items[i].roots) == 0;
+		if (!seen)
+			tell_previous_in(c, list.items[i].roots);
+	}
+	if (c->g.json)
+		varve_json_end_array(c->json);
+	varve_install_list_free(&list);
+	return 0;
+}
+
 static void report_text(const struct run *run, const struct varve_gc_result *res)
 {
 	out_printf("%s %s, %s", run->dry_run ? "would remove" : "removed",
@@ -105,6 +191,7 @@ static int report_json(struct cli *c, bool dry_run, bool met, const struct varve
 	struct varve_json *j = c->json;
 
 	varve_json_end_array(j);
+	(void)report_previous(c, NULL);
 	varve_json_bool(j, "dry_run", dry_run);
 	varve_json_bool(j, "budget_met", met);
 	varve_json_u64(j, "kept_blobs", res->kept_blobs);
@@ -145,8 +232,10 @@ static int run_gc(struct cli *c, const void *options, int argc, char **argv, str
 	if (r == 0 || r == -VARVE_E_BUDGET) {
 		if (c->g.json)
 			printed = report_json(c, o->dry_run, r == 0, &res, r ? NULL : e);
-		else
+		else {
+			(void)report_previous(c, NULL);
 			report_text(&run, &res);
+		}
 	}
 	return r < 0 ? varve_wrap(e, r, "gc") : printed;
 }

@@ -25,7 +25,7 @@ struct install_options {
 	struct pulling pulling;
 	struct finishing finishing;
 	unsigned pull; /* enum when */
-	const char *name, *path;
+	const char *name, *path, *label_active;
 	bool all_outdated, switch_to, force, no_keep, strict, no_sync, no_chown, userns;
 	bool keep_dirlinks;
 	unsigned keep, threads;
@@ -34,6 +34,9 @@ struct install_options {
 static const struct opt_row install_rows[] = {
 	{"name", 'n', "LABEL", "the label, instead of <image>_<tag>", OPT_TEXT, AT(name)},
 	{"switch", 's', NULL, "make it the active one", OPT_FLAG, AT(switch_to)},
+	{"label-active", 0, "LABEL",
+	 "with --switch: label of an active tree that does not tell its own", OPT_TEXT,
+	 AT(label_active)},
 	{"force", 'f', NULL, "replace the tree of that label; it is kept for rollback", OPT_FLAG,
 	 AT(force)},
 	{"all-outdated", 0, NULL, "with --force: every tree whose tag has moved, pulled again",
@@ -310,7 +313,7 @@ static void job_notes(const struct job *job)
 static int make_active(struct job *job, struct varve_err *e)
 {
 	struct varve_switch_result res;
-	int r = trees_switch(job->c, job->label, false, NULL, &res, e);
+	int r = trees_switch(job->c, job->label, false, job->o->label_active, &res, e);
 
 	if (r < 0)
 		return varve_wrap(e, r, "%s is installed, but was not made active",
@@ -545,6 +548,8 @@ static int install_outdated(struct cli *c, const struct install_options *o, stru
 
 static int check_usage(const struct install_options *o, int argc, char **argv, struct varve_err *e)
 {
+	if (o->label_active && !o->switch_to)
+		return varve_fail(e, VARVE_E_USAGE, "--label-active needs --switch");
 	if (o->no_keep && o->keep)
 		return varve_fail(e, VARVE_E_USAGE, "--keep and --no-keep exclude each other");
 	if (!o->all_outdated)

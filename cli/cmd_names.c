@@ -127,11 +127,13 @@ const struct cli_command cmd_unpin = {
 
 struct remove_options {
 	struct varve_platform platform;
-	bool installed, force, userns;
+	bool installed, previous, force, userns;
 };
 static const struct opt_row remove_rows[] = {
 	{"installed", 'i', NULL, "delete rootfs trees, by their labels", OPT_FLAG,
 	 offsetof(struct remove_options, installed)},
+	{"previous", 0, NULL, "with --installed: only their previous generations", OPT_FLAG,
+	 offsetof(struct remove_options, previous)},
 	{"platform", 0, "PLATFORM", "only this one of the name", OPT_PLATFORM,
 	 offsetof(struct remove_options, platform)},
 	{"force", 'f', NULL, "with --installed: the active tree, or one not made by varve too",
@@ -168,6 +170,7 @@ static int remove_tree(struct cli *c, const struct remove_options *o, const char
 	int r = cli_roots_path(c, &to.roots, e);
 
 	to.force = o->force;
+	to.previous_only = o->previous;
 	to.in_use = trees_in_use;
 	to.user = c;
 	if (r == 0)
@@ -180,7 +183,7 @@ static int remove_tree(struct cli *c, const struct remove_options *o, const char
 		varve_json_str(c->json, NULL, label);
 	} else {
 		out_safe(label);
-		out_printf(" deleted\n");
+		out_printf(o->previous ? ": previous generations deleted\n" : " deleted\n");
 	}
 	return 0;
 }
@@ -208,6 +211,8 @@ static int run_remove(struct cli *c, const void *options, int argc, char **argv,
 
 	if (o->force && !o->installed)
 		return varve_fail(e, VARVE_E_USAGE, "remove: --force goes with --installed");
+	if (o->previous && !o->installed)
+		return varve_fail(e, VARVE_E_USAGE, "remove: --previous goes with --installed");
 	if (o->userns && !o->installed)
 		return varve_fail(e, VARVE_E_USAGE, "remove: --userns goes with --installed");
 	if (o->installed && platform_or_null(&o->platform))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* switch, rollback: which tree is the active rootfs. */
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,8 +18,6 @@ void trees_in_use(void *user, long pid, const char *command, const char *how)
 
 static const char *tree_state(const struct varve_tree *t)
 {
-	if (t->previous)
-		return "previous";
 	if (t->active)
 		return t->ours ? "active" : "active, not made by varve";
 	return t->ours ? "" : "not made by varve";
@@ -38,6 +37,7 @@ static void list_json(struct varve_json *j, const struct varve_tree_list *trees)
 		varve_json_bool(j, "active", t->active);
 		varve_json_bool(j, "ours", t->ours);
 		varve_json_bool(j, "previous", t->previous);
+		varve_json_u64(j, "generation", t->generation);
 		if (t->installed_at > 0)
 			varve_json_time(j, "installed_at", t->installed_at);
 		else
@@ -50,7 +50,7 @@ static void list_json(struct varve_json *j, const struct varve_tree_list *trees)
 static void list_table(const struct cli *c, const struct varve_tree_list *trees)
 {
 	static const char *const columns[] = {" ",         "LABEL", "REFERENCE", "DIGEST",
-					      "INSTALLED", "STATE", NULL};
+					      "INSTALLED", "STATE", "DIRECTORY", NULL};
 	struct table *t = table_new(columns);
 
 	for (size_t i = 0; i < trees->n; i++) {
@@ -61,7 +61,11 @@ static void list_table(const struct cli *c, const struct varve_tree_list *trees)
 		table_add(t, tree->reference);
 		table_digest(t, &tree->manifest, c->g.verbose > 0);
 		table_age(t, tree->installed_at);
-		table_addf(t, "%s", tree_state(tree));
+		if (tree->previous)
+			table_addf(t, "previous %" PRIu64, tree->generation);
+		else
+			table_addf(t, "%s", tree_state(tree));
+		table_add(t, tree->directory);
 	}
 	table_print(t);
 }
@@ -180,28 +184,39 @@ const struct cli_command cmd_switch = {
 	.options_size = sizeof(struct switch_options),
 };
 
+struct rollback_options {
+	bool force;
+	unsigned to;
+};
 static const struct opt_row rollback_rows[] = {
 	{"force", 'f', NULL, "although processes live in the tree", OPT_FLAG,
-	 offsetof(struct switch_options, force)},
+	 offsetof(struct rollback_options, force)},
+	{"to", 0, "N", "which previous generation of LABEL (the newest)", OPT_NUMBER,
+	 offsetof(struct rollback_options, to)},
 };
 
 static int run_rollback(struct cli *c, const void *options, int argc, char **argv,
 			struct varve_err *e)
 {
-	const struct switch_options *o = options;
+	const struct rollback_options *o = options;
 	struct varve_switch_options to = VARVE_SWITCH_OPTIONS_INIT;
 	struct varve_switch_result res;
-	int r = cli_store(c, CLI_WRITE, e);
+	char label[512];
+	int r = 0;
 
-	(void)argc, (void)argv;
+	if (o->to && !argc)
+		return varve_fail(e, VARVE_E_USAGE, "rollback: --to %u needs a label", o->to);
+	r = cli_store(c, CLI_WRITE, e);
 	if (r == 0)
 		r = cli_roots_path(c, &to.roots, e);
+	if (r == 0 && argc)
+		r = cli_label(c, argv[0], label, e);
 	if (r < 0)
 		return varve_wrap(e, r, "rollback");
 	to.force = o->force;
 	to.in_use = trees_in_use;
 	to.user = c;
-	r = varve_rollback(c->store, &to, &res, e);
+	r = varve_rollback_to(c->store, argc ? label : NULL, o->to, &to, &res, e);
 	if (r < 0)
 		return varve_wrap(e, r, "rollback");
 	return report(c, "varve.rollback/1", &res, e);
@@ -209,9 +224,11 @@ static int run_rollback(struct cli *c, const void *options, int argc, char **arg
 
 const struct cli_command cmd_rollback = {
 	.name = "rollback",
-	.summary = "Undo the last switch or replacing install",
+	.args = "[REF|LABEL]",
+	.summary = "Undo the last switch or replacing install, or bring a kept tree back",
 	.run = run_rollback,
+	.max_args = 1,
 	.rows = rollback_rows,
 	.n_rows = ARRAY_SIZE(rollback_rows),
-	.options_size = sizeof(struct switch_options),
+	.options_size = sizeof(struct rollback_options),
 };

@@ -126,12 +126,29 @@ int cli_find(struct cli *c, const char *text, const struct varve_platform *platf
 				e);
 }
 
+static int fail_ambiguous(const struct varve_tree_list *trees, const char *text,
+			  const char *canonical, struct varve_err *e)
+{
+	char labels[600] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < trees->n && n < sizeof(labels); i++)
+		if (!trees->items[i].previous && trees->items[i].reference &&
+		    strcmp(trees->items[i].reference, canonical) == 0)
+			n += (size_t)snprintf(labels + n, sizeof(labels) - n, "%s%s", n ? ", " : "",
+					      VARVE_TEXT_SAFE(trees->items[i].label));
+	return varve_fail(e, VARVE_E_CONFLICT,
+			  "%s is installed several times: say which label of %s",
+			  VARVE_TEXT_SAFE(text), labels);
+}
+
 int cli_label(struct cli *c, const char *text, char ret[512], struct varve_err *e)
 {
 	struct varve_tree_list trees = {0};
 	struct varve_reference ref;
 	char canonical[800] = "";
-	const char *roots, *found = NULL;
+	bool by_reference = false;
+	const char *roots, *found = NULL, *other = NULL;
 	int r = cli_roots_path(c, &roots, e);
 
 	if (r == 0)
@@ -143,10 +160,15 @@ int cli_label(struct cli *c, const char *text, char ret[512], struct varve_err *
 	for (size_t i = 0; i < trees.n && !found; i++)
 		if (!trees.items[i].previous && strcmp(trees.items[i].label, text) == 0)
 			found = trees.items[i].label;
-	for (size_t i = 0; i < trees.n && !found; i++)
-		if (!trees.items[i].previous && trees.items[i].reference &&
-		    strcmp(trees.items[i].reference, canonical) == 0)
-			found = trees.items[i].label;
+	for (size_t i = 0; i < trees.n && (!found || by_reference) && !other; i++) {
+		if (trees.items[i].previous || !trees.items[i].reference ||
+		    strcmp(trees.items[i].reference, canonical) != 0)
+			continue;
+		by_reference = true;
+		*(found ? &other : &found) = trees.items[i].label;
+	}
+	if (other)
+		r = fail_ambiguous(&trees, text, canonical, e);
 	/* Not installed: what looks like a reference is one, the rest is taken for a mistyped
 	 * label. */
 	if (found || !canonical[0] || !strpbrk(text, ":/@"))
@@ -154,5 +176,5 @@ int cli_label(struct cli *c, const char *text, char ret[512], struct varve_err *
 	else
 		varve_reference_label(&ref, ret);
 	varve_tree_list_free(&trees);
-	return 0;
+	return r;
 }

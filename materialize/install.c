@@ -303,6 +303,12 @@ static int publish_locked(struct job *j, struct varve_err *e)
 			       slot);
 		j->result.replaced = old != NULL;
 		j->result.active = old && old->kind == TREE_ACTIVE;
+		/* --force was given: as with a switch, who lives there goes on in the old tree. */
+		if (old && tree_warn_in_use(&j->roots, old) > 0)
+			log_warn(j->roots.ctx, "install",
+				 "what lives in the tree of %s keeps it: it stays as %s, until "
+				 "nobody does any more",
+				 TEXT_SAFE(j->opt->label), TEXT_SAFE(out));
 		x = swap_run(&j->roots,
 			     &(struct swap){
 				     .slot = slot,

@@ -127,8 +127,27 @@ static int delete_condemned(const struct roots *r, struct condemned *c, struct v
 	return x;
 }
 
+/* Deleted trees are gone for ever, and one in which something lives would break that. */
+static bool must_stay(const struct roots *r, const struct tree *t)
+{
+	char mount[256];
+	bool at;
+
+	if (tree_has_mount(r, t, &at, mount)) {
+		log_warn(r->ctx, "roots", "%s is kept: something is mounted at %s", t->directory,
+			 mount);
+		return true;
+	}
+	if (tree_warn_in_use(r, t) > 0) {
+		log_warn(r->ctx, "roots", "%s is kept: processes live in it", t->directory);
+		return true;
+	}
+	return false;
+}
+
+/* force: what was checked before goes, whoever lives in it. */
 static int condemn_previous(const struct roots *r, const struct tree_scan *s, const char *label,
-			    unsigned keep, struct condemned *c, struct varve_err *e)
+			    unsigned keep, bool force, struct condemned *c, struct varve_err *e)
 {
 	VARVE_FREE struct tree **old = calloc(s->n + 1, sizeof(*old));
 	size_t n = 0;
@@ -141,17 +160,9 @@ static int condemn_previous(const struct roots *r, const struct tree_scan *s, co
 		    !strcmp(s->trees[i].label, label))
 			old[n++] = &s->trees[i];
 	qsort(old, n, sizeof(*old), by_generation_down);
-	for (size_t i = keep; i < n && x >= 0; i++) {
-		char mount[256];
-		bool at;
-
-		if (tree_has_mount(r, old[i], &at, mount)) {
-			log_warn(r->ctx, "roots", "%s is kept: something is mounted at %s",
-				 old[i]->directory, mount);
-			continue;
-		}
-		x = condemn(r, old[i], c, e);
-	}
+	for (size_t i = keep; i < n && x >= 0; i++)
+		if (force || !must_stay(r, old[i]))
+			x = condemn(r, old[i], c, e);
 	return x;
 }
 
@@ -166,7 +177,7 @@ int tree_prune(struct roots *r, const char *label, unsigned keep, struct varve_e
 		return x;
 	x = tree_scan(r, &s, e);
 	if (x >= 0) {
-		x = condemn_previous(r, &s, label, keep, &c, e);
+		x = condemn_previous(r, &s, label, keep, false, &c, e);
 		tree_scan_done(&s);
 		if (x >= 0 && c.n)
 			x = tree_records_update(r, NULL, e);
@@ -178,13 +189,29 @@ int tree_prune(struct roots *r, const char *label, unsigned keep, struct varve_e
 
 /* --- remove --installed --- */
 
-static int check_removable(const struct roots *r, const struct tree *t,
+static int check_deletable(const struct roots *r, const struct tree *t,
 			   const struct varve_switch_options *opt, struct varve_err *e)
 {
 	char mount[256];
 	bool at;
 	int n;
 
+	/* Not even with force: what is mounted there belongs to somebody else. */
+	if (tree_has_mount(r, t, &at, mount))
+		return varve_fail(e, VARVE_E_BUSY,
+				  "%s: something is mounted there; unmount it first", mount);
+	n = tree_in_use(r, t, opt, e);
+	if (n > 0 && !opt->force)
+		return varve_fail(e, VARVE_E_BUSY,
+				  "%s/%s: %d process%s in it; end them or use --force",
+				  TEXT_SAFE(r->path), TEXT_SAFE(t->directory), n,
+				  n == 1 ? " lives" : "es live");
+	return n < 0 ? n : 0;
+}
+
+static int check_removable(const struct roots *r, const struct tree *t,
+			   const struct varve_switch_options *opt, struct varve_err *e)
+{
 	if (t->kind == TREE_ACTIVE && !opt->force)
 		return varve_fail(e, VARVE_E_BUSY,
 				  "%s is the active tree; switch to another one first, or --force "
@@ -199,24 +226,24 @@ static int check_removable(const struct roots *r, const struct tree *t,
 			e, VARVE_E_CONFLICT,
 			"%s/%s: was not installed by varve; --force deletes it all the same",
 			TEXT_SAFE(r->path), TEXT_SAFE(t->directory));
-	/* Not even with force: what is mounted there belongs to somebody else. */
-	if (tree_has_mount(r, t, &at, mount))
-		return varve_fail(e, VARVE_E_BUSY,
-				  "%s: something is mounted there; unmount it first", mount);
-	n = tree_in_use(r, t, opt, e);
-	if (n > 0 && !opt->force)
-		return varve_fail(e, VARVE_E_BUSY,
-				  "%s: %d process%s in it; end them or use --force",
-				  TEXT_SAFE(t->label), n, n == 1 ? " lives" : "es live");
-	return n < 0 ? n : 0;
+	return check_deletable(r, t, opt, e);
 }
 
-static bool has_previous(const struct tree_scan *s, const char *label)
+/* Returns how many there are. */
+static int check_previous(const struct roots *r, const struct tree_scan *s, const char *label,
+			  const struct varve_switch_options *opt, struct varve_err *e)
 {
-	for (size_t i = 0; i < s->n; i++)
-		if (s->trees[i].kind == TREE_PREVIOUS && !strcmp(s->trees[i].label, label))
-			return true;
-	return false;
+	int n = 0, x = 0;
+
+	for (size_t i = 0; i < s->n && x >= 0; i++) {
+		const struct tree *t = &s->trees[i];
+
+		if (t->kind != TREE_PREVIOUS || t->odd || strcmp(t->label, label))
+			continue;
+		n++;
+		x = check_deletable(r, t, opt, e);
+	}
+	return x < 0 ? x : n;
 }
 
 static void remove_log(const struct roots *r, const char *label)
@@ -227,33 +254,46 @@ static void remove_log(const struct roots *r, const char *label)
 	(void)unlinkat(r->fd, name, 0);
 }
 
+static int fail_missing(const struct roots *r, const struct tree_scan *s, const char *label,
+			bool is_there, struct varve_err *e)
+{
+	struct buf b;
+	int x;
+
+	if (is_there)
+		return varve_fail(e, VARVE_E_NOTFOUND, "%s: has no previous generation in %s",
+				  TEXT_SAFE(label), TEXT_SAFE(r->path));
+	buf_init(&b, 1024);
+	tree_nearest(s, label, &b);
+	x = varve_fail(e, VARVE_E_NOTFOUND, "%s: no such tree in %s%s", TEXT_SAFE(label),
+		       TEXT_SAFE(r->path), b.p);
+	buf_done(&b);
+	return x;
+}
+
 static int remove_locked(const struct roots *r, const char *label,
 			 const struct varve_switch_options *opt, struct condemned *c,
 			 struct varve_err *e)
 {
 	struct tree_scan s;
 	struct tree *t;
-	int x = tree_scan(r, &s, e);
+	int x = tree_scan(r, &s, e), n;
 
 	if (x < 0)
 		return x;
 	t = tree_by_label(&s, label);
-	if (!t && !has_previous(&s, label)) {
-		struct buf b;
-
-		buf_init(&b, 1024);
-		tree_nearest(&s, label, &b);
-		x = varve_fail(e, VARVE_E_NOTFOUND, "%s: no such tree in %s%s", TEXT_SAFE(label),
-			       TEXT_SAFE(r->path), b.p);
-		buf_done(&b);
-	}
+	x = n = check_previous(r, &s, label, opt, e);
+	if (n == 0 && (!t || opt->previous_only))
+		x = fail_missing(r, &s, label, t != NULL, e);
+	if (opt->previous_only)
+		t = NULL;
 	if (x >= 0 && t)
 		x = check_removable(r, t, opt, e);
 	if (x >= 0 && t)
 		x = condemn(r, t, c, e);
 	if (x >= 0)
-		x = condemn_previous(r, &s, label, 0, c, e);
-	if (x >= 0)
+		x = condemn_previous(r, &s, label, 0, true, c, e);
+	if (x >= 0 && t)
 		remove_log(r, label);
 	if (x >= 0 && fsync(r->fd))
 		x = varve_fail_errno(e, "%s: sync", TEXT_SAFE(r->path));

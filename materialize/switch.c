@@ -102,7 +102,8 @@ static int name_outgoing(const struct roots *r, const struct tree_scan *s, struc
 		return varve_fail(
 			e, VARVE_E_CONFLICT,
 			"%s/rootfs: cannot find out what it is, so it cannot get a name of "
-			"its own; write a label into its /.switch_label",
+			"its own; say it with --label-active LABEL, or write it into its "
+			"/.switch_label",
 			TEXT_SAFE(r->path));
 	(void)snprintf(directory, sizeof(directory), "rootfs_%s", active->label);
 	taken = tree_by_directory(s, directory);
@@ -249,8 +250,50 @@ static int rollback(const struct roots *r, const struct tree_scan *s,
 	return switch_to(r, s, t, opt, ret, e);
 }
 
-int varve_rollback(struct varve_store *s, const struct varve_switch_options *opt,
-		   struct varve_switch_result *ret, struct varve_err *e)
+/* Those of the label, for a message. */
+static int fail_generation(const struct roots *r, const struct tree_scan *s, const char *label,
+			   uint64_t generation, struct varve_err *e)
+{
+	struct buf b;
+	int x;
+
+	buf_init(&b, 1024);
+	for (size_t i = 0; i < s->n; i++)
+		if (s->trees[i].kind == TREE_PREVIOUS && !strcmp(s->trees[i].label, label))
+			buf_printf(&b, "%s%llu", b.n ? ", " : "; there are: ",
+				   (unsigned long long)s->trees[i].generation);
+	if (!b.n)
+		x = varve_fail(e, VARVE_E_NOTFOUND, "%s: has no previous generation in %s",
+			       TEXT_SAFE(label), TEXT_SAFE(r->path));
+	else
+		x = varve_fail(e, VARVE_E_NOTFOUND, "%s: has no generation %llu%s",
+			       TEXT_SAFE(label), (unsigned long long)generation, b.p);
+	buf_done(&b);
+	return x;
+}
+
+static int rollback_to(const struct roots *r, const struct tree_scan *s, const char *label,
+		       uint64_t generation, const struct varve_switch_options *opt,
+		       struct varve_switch_result *ret, struct varve_err *e)
+{
+	const struct tree *old = NULL;
+
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tree *t = &s->trees[i];
+
+		if (t->kind != TREE_PREVIOUS || strcmp(t->label, label))
+			continue;
+		if (generation ? t->generation == generation
+			       : !old || t->generation > old->generation)
+			old = t;
+	}
+	return old ? undo_install(r, s, old, opt, ret, e)
+		   : fail_generation(r, s, label, generation, e);
+}
+
+int varve_rollback_to(struct varve_store *s, const char *label, uint64_t generation,
+		      const struct varve_switch_options *opt, struct varve_switch_result *ret,
+		      struct varve_err *e)
 {
 	struct varve_switch_result result = {0};
 	struct tree_scan scan;
@@ -264,11 +307,18 @@ int varve_rollback(struct varve_store *s, const struct varve_switch_options *opt
 	if (x >= 0)
 		x = tree_scan(&r, &scan, e);
 	if (x >= 0) {
-		x = rollback(&r, &scan, opt, &result, e);
+		x = label ? rollback_to(&r, &scan, label, generation, opt, &result, e)
+			  : rollback(&r, &scan, opt, &result, e);
 		tree_scan_done(&scan);
 	}
 	roots_close(&r);
 	if (x >= 0)
 		*ret = result;
 	return x;
+}
+
+int varve_rollback(struct varve_store *s, const struct varve_switch_options *opt,
+		   struct varve_switch_result *ret, struct varve_err *e)
+{
+	return varve_rollback_to(s, NULL, 0, opt, ret, e);
 }

@@ -99,6 +99,8 @@ void sidecar_sweep(const struct roots *r, const struct tree_scan *s);
 /* Calls back for each process with its root, cwd or exe in the tree. Returns how many, or <0. */
 int tree_in_use(const struct roots *r, const struct tree *t, const struct varve_switch_options *opt,
 		struct varve_err *e);
+/* The same, each told as a warning: for what is done all the same. */
+int tree_warn_in_use(const struct roots *r, const struct tree *t);
 /* True if something is mounted at (*ret_at) or below the tree; mount gets an escaped path. */
 bool tree_has_mount(const struct roots *r, const struct tree *t, bool *ret_at, char mount[256]);
 /* True if the store lies in the tree: moving the tree would take it away. */

@@ -128,6 +128,29 @@ int tree_in_use(const struct roots *r, const struct tree *t, const struct varve_
 	return u.found;
 }
 
+struct warning {
+	const struct roots *roots;
+	const struct tree *tree;
+};
+
+static void warn(void *user, long pid, const char *command, const char *how)
+{
+	const struct warning *w = user;
+
+	log_warn(w->roots->ctx, "roots", "process %ld (%s) lives in %s: %s", pid, command,
+		 TEXT_SAFE(w->tree->directory), how);
+}
+
+int tree_warn_in_use(const struct roots *r, const struct tree *t)
+{
+	struct warning w = {r, t};
+	struct varve_switch_options opt = VARVE_SWITCH_OPTIONS_INIT;
+
+	opt.in_use = warn;
+	opt.user = &w;
+	return tree_in_use(r, t, &opt, NULL);
+}
+
 /* mountinfo writes blanks and backslashes as \040. In place. */
 static void unescape_octal(char *s)
 {

@@ -266,6 +266,7 @@ struct varve_switch_options {
 	size_t size;
 	const char *roots;
 	bool force;                 /* although processes live in the tree */
+	bool previous_only;         /* remove: leave the tree itself */
 	const char *fallback_label; /* for an active tree whose label cannot be found out */
 	void (*in_use)(void *user, long pid, const char *command, const char *how);
 	void *user;
@@ -286,6 +287,14 @@ VARVE_PUBLIC int varve_switch(struct varve_store *s, const char *label,
 /* Undo the last switch or replacing install of this roots dir. */
 VARVE_PUBLIC int varve_rollback(struct varve_store *s, const struct varve_switch_options *opt,
 				struct varve_switch_result *ret, struct varve_err *e);
+/*
+ * Bring back a previous generation of a label, which takes the place of the present tree; that
+ * becomes the newest previous one. label NULL: as varve_rollback; generation 0: the newest.
+ * VARVE_E_NOTFOUND names those there are.
+ */
+VARVE_PUBLIC int varve_rollback_to(struct varve_store *s, const char *label, uint64_t generation,
+				   const struct varve_switch_options *opt,
+				   struct varve_switch_result *ret, struct varve_err *e);
 /* Delete the tree of a label (and its previous generations). Refuses the active one and what is not
  * ours without force. */
 VARVE_PUBLIC int varve_remove_tree(struct varve_store *s, const char *label,
