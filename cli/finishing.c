@@ -161,6 +161,16 @@ static void hook_env(char *ret[], size_t n)
 	ret[k] = NULL;
 }
 
+/* Said, in the environment, configured; else here, as it always was. */
+static const char *hooks_directory(const struct finish *f)
+{
+	const char *dir = f->o->hooks ? f->o->hooks : getenv("VARVE_HOOKS");
+
+	if (!dir || !dir[0])
+		dir = varve_config_hooks(f->c->config);
+	return dir ? dir : ".";
+}
+
 static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
 {
 	struct varve_hook_options to = VARVE_HOOK_OPTIONS_INIT;
@@ -170,7 +180,7 @@ static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
 	hook_env(env, sizeof(env) / sizeof(env[0]));
 	to.env = (const char *const *)env;
 	to.ctx = &f->c->ctx;
-	to.directory = f->o->hooks ? f->o->hooks : ".";
+	to.directory = hooks_directory(f);
 	to.image = f->image;
 	to.tag = f->tag;
 	to.label = f->label;

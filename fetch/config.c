@@ -60,6 +60,7 @@ void varve_config_free(struct varve_config *c)
 	free(c->registries);
 	free_strings(c->insecure);
 	free_strings(c->lower);
+	free(c->hooks);
 	free(c->official_library);
 	for (size_t i = 0; i < c->n_official_hosts; i++) {
 		free(UNCONST(c->official_hosts[i].host));
@@ -68,6 +69,11 @@ void varve_config_free(struct varve_config *c)
 	free(c->official_hosts);
 	free(c->path);
 	free(c);
+}
+
+const char *varve_config_hooks(const struct varve_config *c)
+{
+	return c ? c->hooks : NULL;
 }
 
 const char *const *varve_config_lower(const struct varve_config *c)

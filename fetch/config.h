@@ -32,6 +32,7 @@ struct varve_config {
 	size_t n_registries;
 	char **insecure; /* hosts; may be NULL */
 	char **lower;
+	char *hooks; /* absolute path; NULL: not set */
 	unsigned jobs;
 	unsigned connect_ms, header_ms, stall_ms, retries;
 	uint64_t max_blob;

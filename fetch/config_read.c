@@ -493,6 +493,16 @@ static void read_limits(struct reader *rd, const json *j)
 	}
 }
 
+static void read_hooks(struct reader *rd, const json *j)
+{
+	const char *s = read_text(rd, j);
+
+	free(rd->c->hooks);
+	rd->c->hooks = s ? copy(rd, s) : NULL;
+	if (s && s[0] != '/')
+		say(rd, true, "must be an absolute path");
+}
+
 static void top_member(struct reader *rd, const char *key, const json *j)
 {
 	struct varve_config *c = rd->c;
@@ -505,6 +515,8 @@ static void top_member(struct reader *rd, const char *key, const json *j)
 		read_lower(rd, j);
 	else if (!strcmp(key, "platform"))
 		read_platform(rd, j);
+	else if (!strcmp(key, "hooks"))
+		read_hooks(rd, j);
 	else if (!strcmp(key, "official"))
 		read_official(rd, j);
 	else if (!strcmp(key, "limits"))

@@ -38,6 +38,8 @@ VARVE_PUBLIC void varve_config_free(struct varve_config *c);
 VARVE_PUBLIC const char *const *varve_config_lower(const struct varve_config *c);
 /* The member "limits", for varve_store_options. 0: the default. */
 VARVE_PUBLIC void varve_config_limits(const struct varve_config *c, struct varve_limits *ret);
+/* The directory of hooks; NULL if the configuration names none. */
+VARVE_PUBLIC const char *varve_config_hooks(const struct varve_config *c);
 
 /* What "varve config check" does: unknown members are errors, too. */
 struct varve_config_check_options {

@@ -73,6 +73,7 @@ static int adopt(const struct roots *r, const struct tree_scan *s, const struct 
 	};
 	char id[17];
 	struct stat st;
+	int x;
 
 	if (t->record && !again)
 		return 0;
@@ -86,7 +87,8 @@ static int adopt(const struct roots *r, const struct tree_scan *s, const struct 
 		in.directory = t->directory;
 	}
 	in.dev = (uint64_t)st.st_dev;
-	return catalog_put_install(r->store, &in, e);
+	x = sidecar_write(r, &in, e);
+	return x < 0 ? x : catalog_put_install(r->store, &in, e);
 }
 
 /* The label that the tree which goes out of "rootfs" gets; a free one. */

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -60,6 +61,24 @@ class Adopting(Trees):
         self.varve.run("switch", "a")
         self.assertEqual(self.names(), ["rootfs", "rootfs_debian_12"])
 
+    def test_remembered_without_the_database(self):
+        """A label that only a switch has written down outlives the database: rebuilt, and without a rebuild by reading alone."""
+        self.make("rootfs_debian_9")
+        self.make("rootfs_a")
+        self.varve.run("switch", "debian_9")
+
+        def labels(*more):
+            return {t["label"]: t["active"] for t in self.varve.json("list", "--installed", *more)["trees"]}
+
+        self.assertEqual(labels(), {"debian_9": True, "a": False})
+        (self.varve.store / "db/data.mdb").unlink()
+        self.varve.run("check", "--rebuild")
+        self.assertEqual(labels(), {"debian_9": True, "a": False})
+        shutil.rmtree(self.varve.store)  # nothing but what is beside the trees
+        self.assertEqual(labels(), {"debian_9": True, "a": False})
+        self.varve.run("switch", "a")
+        self.assertEqual(self.names(), ["rootfs", "rootfs_debian_9"])
+
     def test_says_nothing(self):
         self.make("rootfs")
         self.make("rootfs_a")
@@ -104,6 +123,35 @@ class Mistakes(Trees):
         self.varve.run("remove", "--installed", "--force", "debian_sid", status=(1, 3, 6))
         self.assertEqual(self.names(), ["rootfs", "rootfs_debian_sid"])
 
+    def install(self, label, *more, **kw):
+        tar = self.dir / "rootfs_x_1.tar"
+        tar.write_bytes(Tar().file("who", "new").bytes())
+        return self.varve.run("install", tar, "--name", label, *more, **kw)
+
+    def test_install_onto_mount_point(self):
+        """A file system at the place of a tree, also of the active one: nothing is built, moved or written into it."""
+        need_root()
+        for name, label, switch in (("rootfs_debian_sid", "debian_sid", ()), ("rootfs", "new", ("--switch",))):
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", self.roots / name], check=True)
+            try:
+                for more in ((), ("--force",)):
+                    result = self.install(label, *switch, *more, status=(1, 6))
+                    self.assertIn(f"/{name}", result.err)
+                self.assertEqual(os.listdir(self.roots / name), [])
+                self.assertEqual([n for n in os.listdir(self.roots) if ".new." in n], [])
+            finally:
+                subprocess.run(["umount", self.roots / name], check=True)
+        self.assertEqual((self.who(), self.who("rootfs_debian_sid"), self.who("rootfs_new")), ("rootfs_alpine_3", "rootfs_debian_sid", "new"))
+
+    def test_install_not_writable(self):
+        need_root()
+        place = self.tmpfs("16m")
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        self.varve.roots = place
+        result = self.install("new", status=1)
+        self.assertIn("cannot write", result.err)
+        self.assertEqual(os.listdir(place), [])
+
     def test_mounted_below(self):
         """A mount below stops a switch; --force takes it along; nothing ever deletes across it."""
         need_root()
@@ -147,8 +195,16 @@ class Mistakes(Trees):
 
 
 class AlwaysThere(Trees):
+    def setUp(self):
+        super().setUp()
+        if os.geteuid() == 0:  # a thousand switches sync many times
+            place = self.tmpfs("64m")
+            self.varve.store, self.varve.roots = place / "store", place / "roots"
+            self.roots = self.varve.roots
+            self.roots.mkdir()
+
     def test_reader_never_fails(self):
-        """Somebody opens rootfs/etc/os-release in a tight loop while trees are switched: it is there every time."""
+        """Somebody opens rootfs/etc/os-release in a tight loop during 1,000 switches: it is there every time."""
         for name in ("rootfs_a", "rootfs_b"):
             self.make(name, etc__os=name)
             (self.roots / name / "etc/os-release").write_text(name)
@@ -161,7 +217,7 @@ while not os.path.exists(sys.argv[2]):
     for _ in range(200):
         open(sys.argv[1]).close(); n += 1
 print(n)""", self.roots / "rootfs/etc/os-release", stop], stdout=subprocess.PIPE, text=True)
-        for i in range(60):
+        for i in range(1000):
             self.varve.run("switch", "--force", "ba"[i % 2])
         stop.touch()
         out, _ = reader.communicate(timeout=60)

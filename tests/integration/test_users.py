@@ -2,6 +2,7 @@
 """Users and hooks on real trees: Debian, Alpine and BusyBox, carried in both directions."""
 
 import gzip
+import json
 import os
 import pathlib
 import subprocess
@@ -282,3 +283,23 @@ class Users(Case):
         result = self.varve.run("install", "./rootfs_debian_sid.tar", cwd=self.dir)
         self.assertEqual([line for line in result.err.splitlines() if "=" in line],
                          ["all=debian=sid", "debian=debian=sid", "debian_sid=debian=sid"])
+
+    def test_hooks_directory(self):
+        """--hooks, VARVE_HOOKS, the configuration and the current directory, in this order."""
+        image = Tar().dir("root").file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
+        ref = self.have("plain", image)
+        places = {}
+        for name in ("said", "variable", "configured", "here"):
+            places[name] = self.path(name)
+            places[name].mkdir()
+            (places[name] / "hook_postinstall_all.sh").write_text(f"#!/bin/sh\necho from=${{0##*/}}={name}\n")
+        config = self.path("config.json")
+        config.write_text(json.dumps({"hooks": os.fspath(places["configured"])}))
+        said, variable, configured = ["--hooks", places["said"]], {"VARVE_HOOKS": places["variable"]}, ["--config", config]
+        for wanted, before, after, env in (("said", configured, said, variable), ("variable", configured, [], variable),
+                                           ("configured", configured, [], {}), ("here", [], [], {})):
+            result = self.varve.run(*before, "install", "--force", ref, *after, env=env, cwd=places["here"])
+            self.assertEqual([line.rpartition("=")[2] for line in result.err.splitlines() if line.startswith("from=")], [wanted])
+        self.varve.run("--config", config, "config", "check")
+        config.write_text('{"hooks": "relative"}')
+        self.assertIn("absolute", str(self.varve.run("--config", config, "config", "check", status=2)))
