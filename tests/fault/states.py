@@ -25,6 +25,8 @@ class States(FaultCase):
         reference.run("install", self.one)
         reference.run("install", self.two)
         self.tree_one, self.tree_two = tree.scan(reference.tree(self.one)), tree.scan(reference.tree(self.two))
+        # What may have a rootfs name, and what of it may differ from run to run.
+        self.whole = [(self.tree_one, ()), (self.tree_two, ())]
 
     def fresh(self, worker):
         """A varve with an empty store, in a directory of the worker's own."""
@@ -139,15 +141,103 @@ class States(FaultCase):
         """At no instant is there a half-written or missing active tree, once there was one."""
         active = varve.roots / "rootfs"
         self.assertTrue(active.is_dir(), "no active rootfs")
-        found = tree.scan(active)
-        if tree.diff(found, self.tree_one) and tree.diff(found, self.tree_two):
-            self.fail("the active rootfs is neither image:\n" + "\n".join(tree.diff(found, self.tree_one)))
+        self.assertWhole(active)
 
     def no_half_tree(self, varve):
         """What has a rootfs name is whole."""
         if not varve.roots.exists():
             return
         for path in pathlib.Path(varve.roots).glob("rootfs_*"):
-            found = tree.scan(path)
-            if tree.diff(found, self.tree_one) and tree.diff(found, self.tree_two):
-                self.fail(f"{path.name} is half a tree:\n" + "\n".join(tree.diff(found, self.tree_one)))
+            self.assertWhole(path)
+
+    def assertWhole(self, path):
+        found = tree.scan(path)
+        lines = [tree.diff(found, wanted, ignore) for wanted, ignore in self.whole]
+        if all(lines):
+            self.fail(f"{path.name} is none of the whole trees:\n" + "\n".join(min(lines, key=len)))
+
+
+class ReplacingStates(States):
+    """What install does to a tree that is there and active: users, hooks, the exchange, and the way back."""
+
+    def setUp(self):
+        super().setUp()
+        base, _ = small_layers()
+        people = Tar().dir("etc").dir("home").dir("root").file("etc/passwd", "root:x:0:0::/root:/bin/sh\n").file("etc/group", "root:x:0:\n")
+        people.file("etc/shadow", "root:*:::::::\n", mode=0o600)
+        people.file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
+        self.images.image("three", [base, people])
+        self.three = self.server.push(self.images, "three", "team/three", "1")
+        source, self.hooks = self.dir / "source", self.dir / "hooks"
+        (source / "etc").mkdir(parents=True)
+        (source / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n")
+        (source / "etc/shadow").write_text("me:$6$x:::::::\n")
+        self.with_user = ["--user", "me", "--user-from", source]
+        self.hooks.mkdir()
+        (self.hooks / "hook_postinstall_all.sh").write_text("#!/bin/sh\necho 1 > /made\necho 2 >> /made\n")
+        reference = self.new_varve()
+        for name, more in (("user", self.with_user), ("hook", ["--hooks", self.hooks])):
+            reference.run("install", self.three, "--name", name, *more)
+            # The times of what was edited are those of the install.
+            self.whole.append((tree.scan(reference.roots / f"rootfs_{name}"), ("mtime",)))
+        self.tree_user, self.tree_hook = self.whole[-2][0], self.whole[-1][0]
+
+    def peopled(self, worker):
+        """The active tree has a user."""
+        varve = self.fresh(worker)
+        varve.run("install", "--switch", self.three, *self.with_user)
+        return varve
+
+    def pulled_three(self, worker):
+        varve = self.fresh(worker)
+        varve.run("pull", self.three)
+        return varve
+
+    def moved(self, worker):
+        """The active tree is of image one; its name means image two by now."""
+        varve = self.fresh(worker)
+        varve.run("install", "--switch", self.one)
+        varve.run("pull", self.two)
+        varve.run("tag", self.two, self.one)
+        return varve
+
+    def replaced(self, worker):
+        varve = self.moved(worker)
+        varve.run("--offline", "install", "--force", self.one)
+        return varve
+
+    def commands(self):
+        return {
+            "install user": (self.peopled, ["--offline", "install", "--force", self.three, "--user", "me"], self.user_is_active),
+            "install hooks": (self.pulled_three, ["--offline", "install", self.three, "--hooks", self.hooks], self.has_hooked),
+            "install active": (self.moved, ["--offline", "install", "--force", self.one], self.is_replaced),
+            "rollback install": (self.replaced, ["rollback"], self.is_back),
+        }
+
+    def assertTreeBut(self, path, wanted, ignore=("mtime",)):
+        self.assertEqual(tree.diff(path, wanted, ignore), [], f"{path} is another tree")
+
+    def previous(self, varve):
+        return [varve.roots / n for n in os.listdir(varve.roots) if ".old." in n]
+
+    def user_is_active(self, varve):
+        self.assertTreeBut(varve.roots / "rootfs", self.tree_user)
+        self.assertEqual(self.leftovers(varve), [])
+
+    def has_hooked(self, varve):
+        self.assertTreeBut(varve.tree(self.three), self.tree_hook)
+        self.assertEqual(self.leftovers(varve), [])
+
+    def is_replaced(self, varve):
+        self.assertTree(varve.roots / "rootfs", self.tree_two)
+        self.assertEqual(len(self.previous(varve)), 1)
+
+    def is_back(self, varve):
+        """Whichever way it went: the two are there, and the first can be brought back."""
+        (old,) = self.previous(varve)
+        if not tree.diff(varve.roots / "rootfs", self.tree_two):
+            self.assertTree(old, self.tree_one)
+            varve.run("rollback")
+        self.assertTree(varve.roots / "rootfs", self.tree_one)
+        (old,) = self.previous(varve)
+        self.assertTree(old, self.tree_two)

@@ -2,19 +2,20 @@
 """kill -9 and Ctrl-C at every mutating system call: the store stays clean, the same command then succeeds."""
 
 from faults import FaultCase  # noqa: F401  (sets the module path)
-from states import States
+from states import ReplacingStates, States
+from support import need_root
 
 
 class KillCase(States):
     action = "kill"
     # Commands that one may repeat although the first run came to its end.
-    status_of_repeat = {"install": (0, 1), "remove": (0, 3), "remove tree": (0, 3), "rollback": (0, 1, 3)}
+    status_of_repeat = {"install": (0, 1), "install hooks": (0, 1), "remove": (0, 3), "remove tree": (0, 3), "rollback": (0, 1, 3)}
 
     def killed(self, name):
         prepare, args, holds = self.commands()[name]
 
         def judge(varve, status, err):
-            had_active = prepare in (self.installed, self.switched)
+            had_active = prepare.__name__ in ("installed", "switched", "peopled", "moved", "replaced")
             if had_active:
                 self.active_is_whole(varve)
             if name != "remove tree":
@@ -24,6 +25,8 @@ class KillCase(States):
             if name == "rollback":
                 # Its repetition undoes itself: what counts is that one of the two trees is active, whole.
                 varve.run("switch", self.one)
+            elif name == "rollback install":
+                varve.run("list", "--installed")  # finishes or undoes; holds() looks which
             else:
                 varve.run(*args, status=self.status_of_repeat.get(name, 0))
             holds(varve)
@@ -48,6 +51,26 @@ class KillInstall(KillCase):
 class KillInstallOver(KillCase):
     def test_install_over(self):
         self.killed("install over")
+
+
+class KillReplace(ReplacingStates, KillCase):
+    limit = 120
+
+    def setUp(self):
+        need_root()
+        super().setUp()
+
+    def test_install_user(self):
+        self.killed("install user")
+
+    def test_install_hooks(self):
+        self.killed("install hooks")
+
+    def test_install_active(self):
+        self.killed("install active")
+
+    def test_rollback_install(self):
+        self.killed("rollback install")
 
 
 class KillSwitch(KillCase):
