@@ -416,7 +416,7 @@ class Documents(Case):
         ref = self.registry().push(layout, "image", "team/app", "1")
         archive = self.dir / "rootfs_x_1.tar"
         archive.write_bytes(Tar().file("f", "x").bytes())
-        runs = [("pull", ref), ("install", ref), ("install", "--pull=always", "--name", "b", ref), ("switch",), ("switch", ref),
+        runs = [("pull", ref), ("install", ref), ("install", "--pull=always", "--name", "b", ref), ("switch",), ("switch", self.varve.tree(ref).name[7:]),
                 ("switch", "b"), ("rollback",), ("list",), ("list", "--blobs"), ("list", "--installed"), ("inspect", ref),
                 ("plan", ref), ("files", ref), ("cat", ref, "etc/hostname"), ("outdated",), ("tag", ref, "x:1"), ("pin", "x:1"),
                 ("unpin", "x:1"), ("gc", "--dry-run"), ("gc",), ("check",), ("df",), ("have",), ("remove", "x:1"),
