@@ -5,12 +5,17 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "store/base/compiler.h"
 #include "store/base/text.h"
+#include "store/layout.h"
+#include "varve-store.h"
 
 /* Of kernels newer than Debian 12's headers; numbers are the kernel's interface. */
 #define FS_REFER            (1ULL << 13) /* ABI 2 */
@@ -47,9 +52,14 @@ static int allow_below(int ruleset, const char *dir, uint64_t rights, struct var
 	return 0;
 }
 
+/* Threads are many, the line is one. */
 static int no_landlock(const struct cage *c, const char *why)
 {
-	log_info(c->ctx, "cage", "not confined: this kernel has no usable Landlock (%s)", why);
+	static atomic_bool said;
+
+	if (!atomic_exchange(&said, true))
+		log_info(c->ctx, "cage", "not confined: this kernel has no usable Landlock (%s)",
+			 why);
 	return 0;
 }
 
@@ -81,6 +91,44 @@ int cage_enter(const struct cage *c, struct varve_err *e)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_landlock_restrict_self, fd, 0))
 		return varve_fail_errno(e, "cage");
 	return 1;
+}
+
+static int add_below(struct cage *c, char **ret, const char *dir, const char *name,
+		     struct varve_err *e)
+{
+	unsigned i = 0;
+
+	while (c->dirs[i])
+		i++;
+	if (asprintf(ret, "%s/%s", dir, name) < 0) {
+		*ret = NULL;
+		return varve_fail_oom(e);
+	}
+	c->dirs[i] = *ret;
+	return 0;
+}
+
+int cage_store(struct cage *c, struct cage_store *paths, struct varve_store *s, struct varve_err *e)
+{
+	const char *dir = varve_store_path(s);
+	int x;
+
+	*paths = (struct cage_store){0};
+	if (varve_store_is_read_only(s))
+		return 0; /* nothing is written */
+	x = add_below(c, &paths->tmp, dir, LAYOUT_TMP, e);
+	if (x >= 0)
+		x = add_below(c, &paths->blobs, dir, LAYOUT_BLOBS, e);
+	if (x >= 0)
+		x = add_below(c, &paths->trash, dir, LAYOUT_TRASH, e);
+	return x;
+}
+
+void cage_store_done(struct cage_store *paths)
+{
+	free(paths->tmp);
+	free(paths->blobs);
+	free(paths->trash);
 }
 
 struct call {

@@ -9,7 +9,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 
-#define CAGE_DIRS_MAX 4
+#define CAGE_DIRS_MAX 5
 
 struct cage {
 	const struct varve_ctx *ctx;
@@ -21,5 +21,16 @@ struct cage {
  * so.
  */
 int cage_run(const struct cage *c, int (*fn)(void *arg), void *arg, struct varve_err *e);
+/*
+ * The directories of a store that reading a layer may write in: where tables of contents are made,
+ * and where a rotten blob is moved from and to. Adds them to c; free with cage_store_done().
+ */
+struct varve_store;
+struct cage_store {
+	char *tmp, *blobs, *trash;
+};
+int cage_store(struct cage *c, struct cage_store *paths, struct varve_store *s,
+	       struct varve_err *e);
+void cage_store_done(struct cage_store *paths);
 /* Cage the calling thread for good. 1: done; 0: this kernel cannot. */
 int cage_enter(const struct cage *c, struct varve_err *e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Import: look what the file is, and hand it to the reader of that kind. */
 #include "import.h"
+#include "cage.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -305,6 +306,19 @@ static int import_fd(struct import *im, int fd, struct varve_err *e)
 	return r == 0 ? import_file(im, copy, size, e) : r;
 }
 
+struct caged {
+	struct import *im;
+	int fd;
+	struct varve_err *e;
+};
+
+static int import_caged(void *arg)
+{
+	struct caged *c = arg;
+
+	return import_fd(c->im, c->fd, c->e);
+}
+
 static int set_origin(struct import *im, struct varve_err *e)
 {
 	VARVE_FREE char *real = realpath(im->path, NULL);
@@ -343,7 +357,9 @@ int varve_import(struct varve_store *s, const char *path, int fd,
 	if (r == 0)
 		r = lease_begin(&im.lease, s, "import", e);
 	if (r == 0)
-		r = import_fd(&im, fd, e);
+		/* Of a file from anywhere, nothing can be written but the store. */
+		r = cage_run(&(struct cage){.ctx = im.ctx, .dirs = {varve_store_path(s)}},
+			     import_caged, &(struct caged){&im, fd, e}, e);
 	lease_end(im.lease);
 	free(im.origin);
 	if (r < 0)

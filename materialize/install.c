@@ -14,6 +14,7 @@
 
 #include "materialize/apply.h"
 #include "materialize/cage.h"
+#include "materialize/spool.h"
 #include "materialize/users.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
@@ -166,17 +167,27 @@ static int build_caged(void *arg)
 	return x < 0 ? x : apply_finish_root(b->plan, b->options, b->losses, b->e);
 }
 
-/* Content of the image is inflated and cut up here: from now on only the roots dir and the store
- * can be written. */
+/* Content of the image is inflated and cut up here: only the new tree and what reading a layer
+ * needs can be written. */
 static int build_tree(struct job *j, const struct apply_options *a, struct varve_err *e)
 {
 	struct build b = {.plan = j->plan, .options = a, .losses = &j->result.losses, .e = e};
-	struct cage c = {
-		.ctx = j->roots.ctx,
-		.dirs = {j->roots.path, varve_store_path(j->store)},
-	};
+	VARVE_FREE char *stage = NULL;
+	struct cage_store paths = {0};
+	struct cage c = {.ctx = j->roots.ctx};
+	int x;
 
-	return cage_run(&c, build_caged, &b, e);
+	if (asprintf(&stage, "%s/%s", j->roots.path, j->stage.name) < 0) {
+		stage = NULL;
+		return varve_fail_oom(e);
+	}
+	c.dirs[0] = stage;
+	c.dirs[1] = spool_path(a->spool);
+	x = cage_store(&c, &paths, j->store, e);
+	if (x >= 0)
+		x = cage_run(&c, build_caged, &b, e);
+	cage_store_done(&paths);
+	return x;
 }
 
 static bool sets_owners(const struct varve_install_options *o)

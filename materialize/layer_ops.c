@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cage.h"
 #include "layer_read.h"
 #include "layer_scan.h"
 #include "spool.h"
@@ -136,11 +137,27 @@ static void drop_files(struct follower *f)
 	f->points = NULL;
 }
 
+/* What is parsed here comes straight from the network. */
+static int enter_cage(struct follower *f, struct varve_err *e)
+{
+	struct cage cage = {.ctx = store_ctx(f->s), .dirs = {spool_path(f->spool)}};
+	struct cage_store paths = {0};
+	int r = cage_store(&cage, &paths, f->s, e);
+
+	if (r == 0)
+		r = cage_enter(&cage, e);
+	cage_store_done(&paths);
+	return r;
+}
+
 static void *follow_thread(void *user)
 {
 	struct follower *f = user;
 	struct inflate_source src = {follow_next, f, f->fd};
 
+	f->result = enter_cage(f, &f->err);
+	if (f->result < 0)
+		return NULL;
 	do {
 		f->at = 0;
 		f->err = (struct varve_err)VARVE_ERR_INIT;

@@ -2,6 +2,7 @@
 /* Read a stored layer once: verify its bytes, make its table of contents and facts. */
 #include "layer_read.h"
 
+#include "cage.h"
 #include "layer_scan.h"
 #include "layer_source.h"
 #include "store/base/err.h"
@@ -26,6 +27,34 @@ static int scan_and_verify(struct layer_source *src, const struct layer_scan_to 
 	return r;
 }
 
+struct scan {
+	struct layer_source *src;
+	const struct layer_scan_to *to;
+	struct varve_layer_facts *facts;
+	struct varve_err *e;
+};
+
+static int scan_caged(void *arg)
+{
+	struct scan *s = arg;
+
+	return scan_and_verify(s->src, s->to, s->facts, s->e);
+}
+
+static int scan(struct layer_source *src, const struct layer_scan_to *to,
+		struct varve_layer_facts *ret, struct varve_err *e)
+{
+	struct scan s = {src, to, ret, e};
+	struct cage cage = {.ctx = store_ctx(src->s)};
+	struct cage_store paths = {0};
+	int r = cage_store(&cage, &paths, src->s, e);
+
+	if (r == 0)
+		r = cage_run(&cage, scan_caged, &s, e);
+	cage_store_done(&paths);
+	return r;
+}
+
 int layer_read(struct varve_store *s, const struct varve_digest *blob,
 	       struct varve_layer_facts *ret, struct varve_err *e)
 {
@@ -42,7 +71,7 @@ int layer_read(struct varve_store *s, const struct varve_digest *blob,
 	if (r == 0)
 		r = aux_create(s, &file, e);
 	if (r == 0) {
-		r = scan_and_verify(&src, &to, &facts, e);
+		r = scan(&src, &to, &facts, e);
 		if (r == 0)
 			zran_commit(to.points, &facts.diff_id);
 		if (r < 0)

@@ -4,6 +4,7 @@
 #include "materialize/spool.h"
 
 #include "materialize/apply.h"
+#include "materialize/cage.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -64,6 +65,7 @@ struct varve_spool {
 	const struct varve_ctx *ctx;
 	int roots, dir;
 	char name[64];
+	char *path;
 	pthread_t writers[WRITERS_MAX];
 	unsigned n_writers, n_batches;
 	pthread_mutex_t lock; /* of what follows */
@@ -175,7 +177,11 @@ static void write_first(struct varve_spool *sp)
 static void *writer(void *user)
 {
 	struct varve_spool *sp = user;
+	struct cage cage = {.ctx = sp->ctx, .dirs = {sp->path}};
 
+	/* Without a cage where there could be one: no writer; the readers, caged, write. */
+	if (cage_enter(&cage, NULL) < 0)
+		return NULL;
 	pthread_mutex_lock(&sp->lock);
 	while (!sp->stop || sp->queue_first) {
 		if (sp->queue_first)
@@ -480,7 +486,16 @@ static int open_dirs(struct varve_spool *sp, const char *roots, struct varve_err
 	if (sp->dir < 0)
 		return varve_fail_errno(e, "roots directory %s: cannot make a directory in it",
 					roots);
+	if (asprintf(&sp->path, "%s/%s", roots, sp->name) < 0) {
+		sp->path = NULL;
+		return varve_fail_oom(e);
+	}
 	return apply_plain_directory(sp->dir, e);
+}
+
+const char *spool_path(const struct varve_spool *sp)
+{
+	return sp ? sp->path : NULL;
 }
 
 int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const char *roots,
@@ -550,5 +565,6 @@ void varve_spool_free(struct varve_spool *sp)
 		(void)close(sp->roots);
 	pthread_cond_destroy(&sp->changed);
 	pthread_mutex_destroy(&sp->lock);
+	free(sp->path);
 	free(sp);
 }

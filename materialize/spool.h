@@ -27,6 +27,8 @@ void spool_layer_end(struct spool_layer *l, bool ok);
  * is there once and can be moved once: of several layers with one digest only the first has it.
  */
 int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t index);
+/* Its directory, for a cage; NULL without a spool. */
+const char *spool_path(const struct varve_spool *sp);
 /* Would this body be there? */
 bool spool_has(const struct plan_inode *in);
 /* What is spooled has its place on the disk already: take it from what the plan needs. */
