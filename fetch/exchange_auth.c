@@ -160,9 +160,10 @@ static int answer_bearer(struct call *c, const struct challenge *ch)
 
 	if (c->sent_auth &&
 	    (c->auth_tries++ >= AUTH_TRIES_MAX || (c->fresh_token && !scope && !invalid)))
-		return denied(c,
-			      "refuses access; the repository may not exist, or the user may not "
-			      "read it");
+		return denied(c, c->writes ? "refuses access; the user may not write to the "
+					     "repository, or has to log in"
+					   : "refuses access; the repository may not exist, or the "
+					     "user may not read it");
 	r = find_credential(c);
 	if (r == 0)
 		r = token_describe(c->client, t->endpoint, t->path, ch, &token, &c->err);

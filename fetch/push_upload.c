@@ -78,9 +78,9 @@ static int session_url(struct upload *u, struct varve_err *e)
 	}
 	buf_printf(&b, "%cdigest=", strchr(b.p, '?') ? '&' : '?');
 	url_encode(&b, span_str(DIGEST_STR(&u->digest)));
-	/* Elsewhere (a storage of its own) nobody gets our credentials. */
+	/* Elsewhere, be it another port of this host, nobody gets our credentials. */
 	u->target = *u->push->place;
-	if (!url_same_origin(from, &to) && strcmp(from->host, to.host) != 0)
+	if (!url_same_origin(from, &to))
 		u->target.endpoint = NULL;
 	u->target.url = buf_take(&b);
 	return u->target.url ? 0 : varve_fail_oom(e);

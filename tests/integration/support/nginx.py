@@ -61,7 +61,8 @@ class Nginx(Server):
         path = self.directory / "access.log"
         if not path.exists():
             return []
-        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        # $request_body may be part of a blob.
+        entries = [json.loads(line) for line in path.read_text(errors="replace").split("\n") if line]
         return [e for e in entries if e["method"] and contains in e["path"]]
 
     def workers(self):

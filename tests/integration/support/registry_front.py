@@ -25,12 +25,13 @@ CUT = """body_filter_by_lua_block {
 }"""
 
 
-def front(registry, blobs="", manifests="", other="", http=""):
-    """(server block, http block): `blobs` and `manifests` go into the locations of those requests."""
+def front(registry, blobs="", manifests="", other="", http="", uploads=""):
+    """(server block, http block): `blobs`, `manifests` and `uploads` go into the locations of those requests."""
     proxy = _PROXY % {"registry": registry.address}
     server = f"""
   location ~ ^/v2/.+/blobs/sha256: {{ {proxy} {blobs} }}
   location ~ ^/v2/.+/manifests/ {{ {proxy} {manifests} }}
+  location ~ ^/v2/.+/blobs/uploads/ {{ {proxy} {uploads} }}
   location / {{ {proxy} }}
   {other}"""
     return server, "lua_shared_dict state 1m;\n" + http
