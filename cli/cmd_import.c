@@ -9,16 +9,24 @@
 #include "commands.h"
 #include "importing.h"
 
-bool importing_is_file(const char *text)
+int importing_is_file(const char *text, struct varve_err *e)
 {
 	struct varve_import_label label;
 	struct stat st;
 
 	if (text[0] == '/' || strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0)
-		return true;
+		return 1;
 	/* "debian" may be a directory here by chance; "debian_sid.tar.gz" is no image by chance. */
-	return strpbrk(text, ".") && strchr(text, ':') == NULL && stat(text, &st) == 0 &&
-	       S_ISREG(st.st_mode) && varve_import_label(text, &label, NULL) == 0;
+	if (strchr(text, ':') || strchr(text, '@') || varve_import_label(text, &label, NULL) < 0)
+		return 0;
+	if (label.has_extension && stat(text, &st) < 0)
+		return varve_fail(
+			e, VARVE_E_NOTFOUND,
+			"there is no such file; if it is the name of an image, say its tag: "
+			"%s:latest",
+			VARVE_TEXT_SAFE(text));
+	return label.has_extension ||
+	       (strchr(text, '.') && stat(text, &st) == 0 && S_ISREG(st.st_mode));
 }
 
 int importing_normalise(void *user, const char *text, struct varve_import_name *ret,

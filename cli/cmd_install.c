@@ -138,6 +138,14 @@ static int fetch_image(struct job *job, struct varve_err *e)
 	return r;
 }
 
+/* What the registry calls by the name may be another image than its source makes. */
+static bool has_source(const struct job *job)
+{
+	const char *source = job->images.items[0].source;
+
+	return !job->o->pulling.source || (source && strcmp(source, "official") == 0);
+}
+
 /* A tag that is stored is not resolved again unless asked: the same command gives the same tree. */
 static int have_image(struct job *job, struct varve_err *e)
 {
@@ -148,7 +156,12 @@ static int have_image(struct job *job, struct varve_err *e)
 
 	if (when != PULL_ALWAYS) {
 		r = varve_store_find(s, job->canonical, platform, &job->images, e);
-		if (r == 0 && (job->images.items[0].complete || when == PULL_NEVER))
+		if (r == 0 && !has_source(job) && (when == PULL_NEVER || job->c->g.offline))
+			return varve_fail(e, VARVE_E_OFFLINE,
+					  "what is stored came from a registry, and its source may "
+					  "not be asked");
+		if (r == 0 && has_source(job) &&
+		    (job->images.items[0].complete || when == PULL_NEVER))
 			return 0;
 		if (r == 0)
 			varve_image_list_free(&job->images);
@@ -391,9 +404,11 @@ static int name_reference(struct job *job, const char *what, struct varve_err *e
 /* Reference, label and the names of hooks, from a file's name or the reference. */
 static int name_it(struct job *job, const char *what, struct varve_err *e)
 {
-	int r;
+	int r = importing_is_file(what, e);
 
-	job->is_file = importing_is_file(what);
+	if (r < 0)
+		return r;
+	job->is_file = r;
 	if (!job->is_file && job->o->path)
 		return varve_fail(e, VARVE_E_USAGE, "--path selects in a file");
 	r = job->is_file ? name_file(job, what, e) : name_reference(job, what, e);

@@ -35,6 +35,7 @@ int varve_import_label(const char *path, struct varve_import_label *ret, struct 
 		cut = strstr(l.label, extensions[i]);
 		if (cut) {
 			*cut = '\0';
+			l.has_extension = true;
 			break;
 		}
 	}

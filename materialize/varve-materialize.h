@@ -351,6 +351,7 @@ VARVE_PUBLIC int varve_import(struct varve_store *s, const char *path, int fd,
  */
 struct varve_import_label {
 	char image[256], tag[256], label[512];
+	bool has_extension; /* one of those was there */
 };
 VARVE_PUBLIC int varve_import_label(const char *path, struct varve_import_label *ret,
 				    struct varve_err *e);

@@ -464,6 +464,23 @@ class Sources(Case):
         self.varve.run("import", self.write("ok.tar", data), "UPPER CASE", status=2)
         self.varve.run("import", self.write("_.tar", data), status=2)
 
+    def test_no_such_file(self):
+        """install: a path, or a name that only an archive has, is never asked for at a registry."""
+        config = self.write("c.json", json.dumps({"registries": {"docker.io": {"location": "127.0.0.1:1"}}}).encode())
+        for name in ("./x.sfs", "./x", "../x.tar", "/x", self.dir / "x.iso"):
+            err = self.varve.run("--config", config, "install", name, status=3, cwd=self.dir).err
+            self.assertIn("no such file", err)
+        for name in ("rootfs_missing.tar.gz", "x.tar", "x.sfs", "x.squashfs", "live.iso", "sub/x.tar.xz", "x.tgz", "x.wsl"):
+            err = self.varve.run("--config", config, "install", name, status=3, cwd=self.dir).err
+            self.assertIn("no such file", err)
+            self.assertIn(f"{name}:latest", err)
+        # The other reading.
+        self.assertIn("127.0.0.1:1", self.varve.run("--config", config, "install", "x.tar:latest", status=5, cwd=self.dir).err)
+        self.assertIn("127.0.0.1:1", self.varve.run("--config", config, "install", "node.js", status=5, cwd=self.dir).err)
+        self.write("rootfs_box_1.tar", rootfs().bytes())
+        self.varve.run("install", "rootfs_box_1.tar", cwd=self.dir)
+        self.assertTrue((self.varve.roots / "rootfs_box_1").is_dir())
+
     def test_bomb(self):
         """A terabyte of zeros in a few megabytes."""
         bomb = subprocess.run("head -c 3000000000 /dev/zero | gzip -9", shell=True, stdout=subprocess.PIPE, check=True).stdout

@@ -327,6 +327,27 @@ class Official(Case):
         self.assertEqual(blob.read_bytes(), tar)
         self.assertCleanStore(self.varve, "--read-data")
 
+    def test_install(self):
+        """End to end; and what a registry has under the name is not taken for it."""
+        tar = Tar().file("f", "source").bytes()
+        _, config = self.source(self.LIBRARY, {"d/Dockerfile": "FROM scratch\nADD root.tar /\n", "d/root.tar": tar})
+        layout = self.layout()
+        layout.image("img", [Tar().file("f", "registry")])
+        self.varve.run("import", layout.path, "docker.io/library/img:latest")
+        self.varve.run("--offline", "--config", config, "install", "--source", "official", "img", status=5)
+        self.varve.run("--config", config, "install", "--source", "official", "--pull", "never", "img", status=5)
+        self.varve.run("install", "--name", "other", "img")
+        self.assertEqual((self.varve.roots / "rootfs_other/f").read_text(), "registry")
+        out = self.varve.json("--config", config, "install", "--source", "official", "img")
+        self.assertEqual((self.varve.roots / "rootfs_img_latest/f").read_text(), "source")
+        self.assertEqual(out["pull"]["blobs_fetched"], 1)
+        self.assertEqual(self.varve.json("inspect", "img")["image"]["source"], "official")
+        # Stored from its source now: no server is asked.
+        out = self.varve.json("--offline", "--config", config, "install", "--source", "official", "--name", "again", "img")
+        self.assertIsNone(out["pull"])
+        self.assertEqual((self.varve.roots / "rootfs_again/f").read_text(), "source")
+        self.assertCleanStore()
+
     def test_hint(self):
         registry = self.registry()
         config = self.path("c.json")
