@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "import_members.h"
@@ -19,6 +20,7 @@
 #include "store/blob.h"
 #include "store/discard.h"
 #include "tar.h"
+#include "toc.h"
 
 #define SNIFF_ENTRIES 32u
 #define SNIFF_BYTES   (4u << 20)
@@ -48,6 +50,47 @@ static int rootfs_layer(struct import *im, struct import_blobs *blobs,
 		      : r;
 }
 
+static bool is_disk_image(const struct toc_entry *t)
+{
+	static const char *const suffixes[] = {".img", ".ext2", ".ext3", ".ext4", ".erofs", ".xfs"};
+	size_t i;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(suffixes); i++) {
+		size_t n = strlen(suffixes[i]);
+
+		if (t->path_len > n && !strcasecmp(t->path + t->path_len - n, suffixes[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Some live systems put one disk image into their squashfs: of that no tree can be made. */
+static int check_squashfs(struct import *im, const struct varve_layer_facts *f, struct varve_err *e)
+{
+	struct toc_entry entry, image = {0};
+	struct toc *t = NULL;
+	size_t at = 0, others = 0;
+
+	if (f->compression != VARVE_COMP_SQUASHFS || toc_open(&t, im->s, &f->diff_id, NULL) < 0)
+		return 0;
+	while (toc_next(t, &at, &entry)) {
+		if (S_ISREG(entry.mode) && is_disk_image(&entry) && !image.path)
+			image = entry;
+		else if (!S_ISDIR(entry.mode))
+			others++;
+	}
+	if (!image.path || others) {
+		toc_free(t);
+		return 0;
+	}
+	(void)varve_fail(e, VARVE_E_UNSUPPORTED,
+			 "the squashfs holds no tree but one disk image, %s (%s): take it out with "
+			 "unsquashfs, mount it, and import a tar of what is in it",
+			 TEXT_SAFE(image.path), TEXT_SIZE(image.size));
+	toc_free(t);
+	return -VARVE_E_UNSUPPORTED;
+}
+
 int import_rootfs(struct import *im, const struct import_range *range, const char *kind,
 		  const char *member, struct varve_err *e)
 {
@@ -66,6 +109,8 @@ int import_rootfs(struct import *im, const struct import_range *range, const cha
 	}
 	if (r == 0)
 		r = rootfs_layer(im, &blobs, range, &layer, &facts, e);
+	if (r == 0)
+		r = check_squashfs(im, &facts, e);
 	if (r < 0)
 		return varve_wrap(e, r, "%s", TEXT_SAFE(im->path));
 	if (!member && facts.compression == VARVE_COMP_SQUASHFS)

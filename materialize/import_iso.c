@@ -25,6 +25,7 @@
 #define ENTRIES_MAX 1000000u
 #define DEPTH_MAX   64u
 #define FOUND_MAX   1000u
+#define NAMES_MAX   20u
 
 struct found {
 	char *path;
@@ -35,7 +36,8 @@ struct iso {
 	int fd;
 	uint64_t size;
 	struct buf path;
-	unsigned dirs, entries;
+	unsigned dirs, entries, files;
+	struct buf names; /* of the first files, for who finds no squashfs */
 	struct found *items;
 	size_t n;
 };
@@ -142,6 +144,9 @@ static int see_file(struct iso *iso, uint64_t off, uint64_t size, struct varve_e
 {
 	char magic[4];
 
+	if (++iso->files <= NAMES_MAX)
+		buf_printf(&iso->names, "%s%s (%s)", iso->names.n ? ", " : "",
+			   TEXT_SAFE(iso->path.p), TEXT_SIZE(size));
 	if (off > iso->size || size > iso->size - off)
 		return varve_fail(e, VARVE_E_FORMAT, "%s: cut off: %s is not all there",
 				  TEXT_SAFE(iso->im->path), TEXT_SAFE(iso->path.p));
@@ -273,10 +278,12 @@ static int choose(const struct iso *iso, const struct found **ret, struct varve_
 
 	*ret = NULL;
 	if (!iso->n)
-		return varve_fail(e, VARVE_E_NOTFOUND,
-				  "%s: an ISO image that holds no squashfs (%u files in %u "
-				  "directories were looked at)",
-				  TEXT_SAFE(iso->im->path), iso->entries, iso->dirs);
+		return varve_fail(
+			e, VARVE_E_NOTFOUND,
+			"%s: an ISO image that holds no squashfs; it holds %u files%s%s%s",
+			TEXT_SAFE(iso->im->path), iso->files, iso->files ? ": " : "",
+			iso->names.n ? iso->names.p : "",
+			iso->files > NAMES_MAX ? ", and others" : "");
 	while (select && *select == '/')
 		select++;
 	for (i = 0; i < iso->n; i++) {
@@ -303,6 +310,7 @@ int import_iso(struct import *im, int fd, uint64_t size, struct varve_err *e)
 	int r;
 
 	buf_init(&iso.path, 64u << 10);
+	buf_init(&iso.names, 1200);
 	r = scan(&iso, e);
 	if (r == 0)
 		r = choose(&iso, &f, e);
@@ -313,5 +321,6 @@ int import_iso(struct import *im, int fd, uint64_t size, struct varve_err *e)
 		free(iso.items[i].path);
 	free(iso.items);
 	buf_done(&iso.path);
+	buf_done(&iso.names);
 	return r;
 }

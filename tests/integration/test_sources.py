@@ -13,7 +13,7 @@ import subprocess
 import tarfile
 import unittest
 
-from support import Case, Tar, compress, digest_of, oracle
+from support import Case, Tar, compress, digest_of, need_root, oracle, samples
 from support.image import Layout
 
 
@@ -162,7 +162,7 @@ class Sources(Case):
 
     def test_squashfs(self):
         top = self.tree()
-        for compressor in ("gzip", "xz", "zstd", "lz4"):
+        for compressor in ("gzip", "xz", "zstd", "lz4", "lzma"):
             with self.subTest(compressor):
                 path = self.dir / f"s_{compressor}.img.tar.gz"
                 run("mksquashfs", top, path, "-comp", compressor)
@@ -201,6 +201,33 @@ class Sources(Case):
                 varve.run("install", "live:1")
                 self.assertSameTree(varve.tree("live:1"), top)
 
+    def test_iso_of_debian(self):
+        """The real thing: a tree of mmdebstrap, as a live ISO has it."""
+        need_root()
+        top = self.untar(samples.minbase_tar())
+        image = self.dir / "fs.squashfs"
+        run("mksquashfs", top, image, "-comp", "zstd", "-Xcompression-level", "1")
+        path = self.iso({"live/filesystem.squashfs": image, "live/vmlinuz": self.write("vmlinuz", b"k" * 5000)})
+        out = self.varve.json("import", path, "debian:live")["images"][0]
+        self.assertEqual((out["kind"], out["member"]), ("iso", "live/filesystem.squashfs"))
+        self.varve.run("install", "debian:live")
+        self.assertSameTree(self.varve.tree("debian:live"), top, [lambda p, k, a, b: k == "mtime" and a // 10**9 == b // 10**9])
+
+    def test_squashfs_of_a_disk_image(self):
+        """As Fedora's live systems had it."""
+        for name in ("LiveOS/rootfs.img", "LiveOS/ext3fs.img", "rootfs.ext4"):
+            with self.subTest(name):
+                top = self.path("top")
+                (top / name).parent.mkdir(parents=True)
+                with open(top / name, "wb") as file:
+                    file.truncate(5_000_000)
+                image = self.path("image")
+                run("mksquashfs", top, image)
+                for path in (image, self.iso({"LiveOS/squashfs.img": image})):
+                    err = self.varve.run("import", path, "x:1", status=1).err
+                    self.assertIn(f"one disk image, {name}", err)
+                    self.assertNothingLeft()
+
     def test_iso_without_rock_ridge(self):
         image = self.dir / "i.squashfs"
         run("mksquashfs", self.tree(), image)
@@ -230,8 +257,15 @@ class Sources(Case):
         self.assertEqual(self.varve.json("import", path, "y:1")["images"][0]["member"], "live/filesystem.squashfs")
 
     def test_bad_iso(self):
-        err = self.varve.run("import", self.iso({}), "x:1", status=3).err
+        other = self.write("other", b"x" * 3000)
+        err = self.varve.run("import", self.iso({"boot/vmlinuz": other, "pool/a.deb": other}), "x:1", status=3).err
         self.assertIn("holds no squashfs", err)
+        for name in ("README.TXT", "boot/vmlinuz", "pool/a.deb"):
+            self.assertIn(name, err)
+        err = self.varve.run("import", self.iso({f"many/file{i:03}": other for i in range(50)}), "x:1", status=3).err
+        self.assertIn("51 files", err)
+        self.assertIn("and others", err)
+        self.assertNothingLeft()
         image = self.dir / "i.squashfs"
         run("mksquashfs", self.tree(), image)
         whole = self.iso({"live/filesystem.squashfs": image}).read_bytes()
