@@ -47,6 +47,7 @@ struct target {
 	const char *ns;
 	const char *const *headers;
 	bool mirror, resolve, pull;
+	bool configured; /* without an endpoint: the place is one of the user's choice */
 	struct http_limits limits;
 };
 

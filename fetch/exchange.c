@@ -253,9 +253,10 @@ static int on_body(struct http_request *rq, const void *p, size_t n)
 /* Classes of addresses that the request must not end at, whatever its name leads to. */
 static unsigned refused_addresses(const struct call *c)
 {
+	const struct target *t = &c->targets[c->at];
 	unsigned refused = 0;
 
-	if (c->targets[c->at].endpoint && !(c->redirected && c->guard_redirect))
+	if ((t->endpoint || t->configured) && !(c->redirected && c->guard_redirect))
 		return 0;
 	for (enum addr_class k = ADDR_PRIVATE; k <= ADDR_UNSPECIFIED; k++)
 		if (!url_may_lead(c->home, k))

@@ -111,7 +111,9 @@ static void network_failed(struct call *c)
  * name tells. */
 static void note_home(struct call *c)
 {
-	if (c->redirected || !c->targets[c->at].endpoint)
+	const struct target *t = &c->targets[c->at];
+
+	if (c->redirected || !(t->endpoint || t->configured))
 		return;
 	c->home = url_name_class(c->host->url.host);
 	if (c->home == ADDR_NAME && !c->rq.proxied)

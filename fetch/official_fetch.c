@@ -24,7 +24,8 @@ static struct http_limits limits(const struct pull *p)
 int official_get(struct pull *p, const char *url, uint64_t max, struct buf *out,
 		 struct varve_err *e)
 {
-	struct target target = {.pull = true, .resolve = true, .limits = limits(p)};
+	struct target target = {
+		.pull = true, .resolve = true, .configured = true, .limits = limits(p)};
 	VARVE_FREE char *copy = strdup(url);
 	struct call c;
 	int r;
@@ -167,7 +168,7 @@ int official_add_need(struct official *o, const char *url, const struct need *n,
 	if (!repo->domain || !repo->targets)
 		return varve_fail_oom(e);
 	repo->n_targets = 1;
-	repo->targets[0] = (struct target){.pull = true, .limits = limits(p)};
+	repo->targets[0] = (struct target){.pull = true, .configured = true, .limits = limits(p)};
 	repo->targets[0].url = strdup(url);
 	if (!repo->targets[0].url)
 		return varve_fail_oom(e);
