@@ -137,7 +137,8 @@ static void tell_previous_in(struct cli *c, const char *roots)
 {
 	struct varve_tree_list trees = {0};
 
-	if (varve_trees(c->store, roots, &trees, NULL) < 0)
+	/* Without a store nothing was installed. */
+	if (!c->store || varve_trees(c->store, roots, &trees, NULL) < 0)
 		return;
 	for (size_t i = 0; i < trees.n; i++)
 		if (trees.items[i].previous)
@@ -153,7 +154,7 @@ static int report_previous(struct cli *c, struct varve_err *e)
 	int r = cli_roots_path(c, &roots, e);
 
 	if (r == 0)
-		r = varve_store_installs(c->store, NULL, &list, e);
+		r = c->store ? varve_store_installs(c->store, NULL, &list, e) : 0;
 	if (r < 0)
 		return r;
 	if (c->g.json)
