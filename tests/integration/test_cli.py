@@ -61,7 +61,7 @@ MISTAKES = [
     (["install", "--all-outdated", "--force", "--name", "a"], 2, ["does not go with"]),
     (["switch", "a", "b"], 2, ["one argument too many"]),
     (["switch", "nosuch"], 3, []),
-    (["rollback", "now"], 2, ["takes no argument, but now was given"]),
+    (["rollback", "one", "two"], 2, ["two is one argument too many"]),
     (["rollback"], 3, []),
     (["inspect"], 2, ["inspect needs an argument"]),
     (["inspect", "nosuch"], 3, []),
