@@ -426,7 +426,7 @@ class Random(Case):
             counts["equal to the model"] += 1
         print(f"of {len(stacks)} stacks: {counts}", flush=True)
         if len(stacks) > 100:
-            self.assertGreater(min(counts.values()), len(stacks) // 20, counts)
+            self.assertGreater(min(counts.values()), len(stacks) // 100, counts)
 
     def check_holes(self, made, stack, counts):
         if any(e[6].chunks for layer in stack for e in layer):
