@@ -88,8 +88,11 @@ static int session_url(struct upload *u, struct varve_err *e)
 
 static void new_call(struct upload *u)
 {
+	enum addr_class home = u->call.home; /* of the registry: it says where it lets us upload */
+
 	call_done(&u->call);
 	call_init(&u->call, u->push->client);
+	u->call.home = home;
 	u->call.repo = u->push->repo;
 	u->call.targets = &u->target;
 	u->call.n_targets = 1;
