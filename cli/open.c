@@ -146,35 +146,40 @@ int cli_label(struct cli *c, const char *text, char ret[512], struct varve_err *
 {
 	struct varve_tree_list trees = {0};
 	struct varve_reference ref;
-	char canonical[800] = "";
-	bool by_reference = false;
-	const char *roots, *found = NULL, *other = NULL;
+	char canonical[800] = "", own[512] = "";
+	const char *roots, *found = NULL;
+	size_t n_of_reference = 0;
 	int r = cli_roots_path(c, &roots, e);
 
 	if (r == 0)
 		r = varve_trees(c->store, roots, &trees, e);
 	if (r < 0)
 		return r;
-	if (varve_reference_parse(&ref, text, NULL) == 0)
+	if (varve_reference_parse(&ref, text, NULL) == 0) {
 		varve_reference_canonical(&ref, canonical);
+		varve_reference_label(&ref, own);
+	}
 	for (size_t i = 0; i < trees.n && !found; i++)
 		if (!trees.items[i].previous && strcmp(trees.items[i].label, text) == 0)
 			found = trees.items[i].label;
-	for (size_t i = 0; i < trees.n && (!found || by_reference) && !other; i++) {
-		if (trees.items[i].previous || !trees.items[i].reference ||
-		    strcmp(trees.items[i].reference, canonical) != 0)
+	for (size_t i = 0, exact = found != NULL; i < trees.n && !exact; i++) {
+		const struct varve_tree *t = &trees.items[i];
+
+		if (t->previous || !t->reference || strcmp(t->reference, canonical) != 0)
 			continue;
-		by_reference = true;
-		*(found ? &other : &found) = trees.items[i].label;
+		/* Of several, a reference means the one that install names by itself. */
+		exact = strcmp(t->label, own) == 0;
+		found = t->label;
+		n_of_reference = exact ? 1 : n_of_reference + 1;
 	}
-	if (other)
+	if (n_of_reference > 1)
 		r = fail_ambiguous(&trees, text, canonical, e);
 	/* Not installed: what looks like a reference is one, the rest is taken for a mistyped
 	 * label. */
 	if (found || !canonical[0] || !strpbrk(text, ":/@"))
 		(void)snprintf(ret, 512, "%s", found ? found : text);
 	else
-		varve_reference_label(&ref, ret);
+		(void)snprintf(ret, 512, "%s", own);
 	varve_tree_list_free(&trees);
 	return r;
 }

@@ -96,6 +96,11 @@ class Generations(Case):
             result = self.varve.run(command, "local/app:1", status=1)
             self.assertRegex(result.err, "app, two")
         self.varve.run("switch", "two")
+        # The label that install gives by itself is what the reference means.
+        self.varve.run("install", "local/app:1")
+        self.varve.run("switch", "local/app:1")
+        active = [t["label"] for t in self.varve.json("list", "--installed")["trees"] if t["active"]]
+        self.assertEqual(active, ["local_app_1"])
 
     def test_label_active(self):
         """install --switch over a tree that does not tell its label: the message names the option, which does it."""
