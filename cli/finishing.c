@@ -187,7 +187,7 @@ static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
 	to.roots = f->roots;
 	to.reference = f->reference;
 	to.regular_user = f->o->user;
-	to.timeout = (unsigned)f->o->hook_timeout;
+	to.timeout = (unsigned)f->o->hook_timeout.n;
 	to.keep_going = f->o->hook_errors != 0;
 	to.start = on_hook_start;
 	to.output = on_hook_output;

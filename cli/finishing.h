@@ -11,7 +11,7 @@ struct finishing {
 	const char *hooks;
 	bool no_hooks;
 	unsigned hook_errors; /* 0: stop, 1: warn */
-	uint64_t hook_timeout;
+	struct opt_amount hook_timeout;
 	const char *wsl_user, *wsl_hostname;
 	unsigned wsl_systemd; /* 0: as it is, 1: on, 2: off */
 };
