@@ -281,9 +281,12 @@ static bool has_entry(const json *index, const struct graph *g, const struct gra
 	return false;
 }
 
-/* NULL: it fits. Under the mirror's lock, so that no writer is between its record and the file. */
-static const char *mirror_fault(struct check *c, char *buf, size_t size, struct varve_err *e,
-				int *ret)
+/*
+ * NULL: it fits. Under the mirror's lock, so that nobody writes the file meanwhile.
+ * ret_behind: the records are ahead of the file, because a writer is between the two or was cut.
+ */
+static const char *mirror_fault(struct check *c, char *buf, size_t size, bool *ret_behind,
+				struct varve_err *e, int *ret)
 {
 	VARVE_CLOSE int lock =
 		openat(c->store->root, LAYOUT_MIRROR_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -307,6 +310,7 @@ static const char *mirror_fault(struct check *c, char *buf, size_t size, struct 
 		}
 	}
 	graph_done(&g);
+	*ret_behind = fault && !c->store->no_index && mirror_is_behind(c->store);
 	return fault;
 }
 
@@ -314,14 +318,14 @@ int check_mirror(struct check *c, struct varve_err *e)
 {
 	char buf[512];
 	int r;
-	const char *fault = mirror_fault(c, buf, sizeof(buf), e, &r);
+	bool behind = false;
+	const char *fault = mirror_fault(c, buf, sizeof(buf), &behind, e, &r);
 
-	if (r == 0 && fault && !c->store->read_only && mirror_is_behind(c->store)) {
-		/* A writer is between its record and the file, or was cut there since we opened the
-		 * store: what opening does about that is due again. */
+	if (behind && !c->store->read_only) {
+		/* What opening the store does about that is due again. */
 		mirror_catch_up(c->store);
-		fault = mirror_fault(c, buf, sizeof(buf), e, &r);
-		if (fault && mirror_is_behind(c->store))
+		fault = mirror_fault(c, buf, sizeof(buf), &behind, e, &r);
+		if (behind)
 			return r; /* the next writer already */
 	}
 	if (r < 0 || !fault)
