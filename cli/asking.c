@@ -105,7 +105,7 @@ int ask_images(struct cli *c, struct questions *q, int argc, char **argv, struct
 	for (size_t i = 0; i < images.n && r == 0; i++) {
 		const struct varve_image *m = &images.items[i];
 
-		if (m->reference && m->is_default && wanted(m->reference, argc, argv))
+		if (m->reference && !m->lower && m->is_default && wanted(m->reference, argc, argv))
 			r = add(q,
 				&(struct subject){
 					.reference = m->reference,

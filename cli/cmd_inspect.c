@@ -112,6 +112,7 @@ static void inspect_text(const struct varve_image *m, const struct varve_blob_li
 		       m->unpacked_size ? VARVE_TEXT_SIZE(m->unpacked_size) : "",
 		       m->unpacked_size ? " unpacked" : "");
 	line("size", sizes);
+	line("lower", m->lower);
 	line("state", !m->complete ? "partial: varve pull completes it"
 		      : m->pinned  ? "pinned"
 				   : NULL);

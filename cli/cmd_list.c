@@ -74,7 +74,10 @@ static void images_table(const struct cli *c, const struct varve_image_list *ima
 		table_size(t, m->shared_size);
 		table_age(t, m->last_used > 0 ? m->last_used : m->fetched_at);
 		table_addf(t, "%s%s%s", m->complete ? "" : "partial",
-			   !m->complete && m->pinned ? ", " : "", m->pinned ? "pinned" : "");
+			   !m->complete && (m->pinned || m->lower) ? ", " : "",
+			   m->lower    ? "lower"
+			   : m->pinned ? "pinned"
+				       : "");
 	}
 	table_print(t);
 	if (!any)

@@ -32,6 +32,7 @@ void image_json(struct varve_json *j, const struct varve_image *m)
 	varve_json_bool(j, "pinned", m->pinned);
 	varve_json_bool(j, "complete", m->complete);
 	varve_json_bool(j, "default", m->is_default);
+	varve_json_str(j, "lower", m->lower);
 }
 
 void blob_json(struct varve_json *j, const struct varve_blob_info *b)

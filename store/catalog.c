@@ -6,6 +6,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/blob.h"
 #include "store/blob_record.h"
 #include "store/image_doc.h"
 #include "store/images.h"
@@ -21,6 +22,8 @@
 
 /* A use is written at most this often per image. */
 #define TOUCH_STEP 3600
+/* A blob that only a lower store has: it gets no record here. */
+#define ELSEWHERE INT64_MIN
 
 static struct span opt_span(const char *s)
 {
@@ -220,8 +223,10 @@ static int do_commit(struct index_txn *t, void *user, struct varve_err *e)
 	size_t i;
 	int r = 0;
 
-	for (i = 0; r == 0 && i < c->n_blobs; i++)
-		r = put_blob(t, &c->blobs[i], m->mtimes[i], e);
+	for (i = 0; r == 0 && i < c->n_blobs; i++) {
+		if (m->mtimes[i] != ELSEWHERE)
+			r = put_blob(t, &c->blobs[i], m->mtimes[i], e);
+	}
 	if (r == 0 && m->doc.n) {
 		r = image_doc_put(&m->doc, t, e);
 		if (r == 0)
@@ -248,6 +253,10 @@ static int look_at_blobs(struct varve_store *s, const struct catalog_commit *c, 
 
 	for (i = 0; i < c->n_blobs; i++) {
 		(void)layout_blob(&c->blobs[i].digest, path);
+		mtimes[i] = ELSEWHERE;
+		if (faccessat(s->root, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+		    blob_stat(s, &c->blobs[i].digest, NULL, NULL) == 1)
+			continue;
 		if (fstatat(s->root, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return varve_fail_errno(e, "blob %s", DIGEST_STR(&c->blobs[i].digest));
 		if ((uint64_t)st.st_size != c->blobs[i].size)

@@ -59,6 +59,27 @@ static int read_config(struct check *c, const struct graph_image *im, struct oci
 	return r;
 }
 
+/* Of the toc that is there for a layer; false: there is none. */
+static bool toc_digest(struct check *c, const struct varve_digest *diff_id,
+		       struct varve_digest *ret)
+{
+	VARVE_CLOSE int fd = -1;
+
+	return aux_open(c->store, "toc", diff_id, &fd, NULL) == 0 &&
+	       hash_fd(VARVE_SHA256, fd, NULL, ret, NULL, NULL) == 0;
+}
+
+/* A toc is derived: reading its layer makes it anew. One that was another is worth knowing of. */
+static void check_toc(struct check *c, const struct varve_digest *diff_id,
+		      const struct varve_digest *before)
+{
+	struct varve_digest after;
+
+	if (toc_digest(c, diff_id, &after) && !varve_digest_equal(&after, before))
+		check_report(c, CHECK_NOTE, "toc", DIGEST_STR(diff_id),
+			     "was not that of its layer; it was made again");
+}
+
 /* Inflate a layer once: its stream must be whole, its diffID what the config says; makes its toc
  * anew. */
 static int check_layer(struct check *c, uint32_t blob, const struct varve_digest *want,
@@ -66,11 +87,14 @@ static int check_layer(struct check *c, uint32_t blob, const struct varve_digest
 {
 	const struct varve_digest *d = &c->g.blobs[blob].digest;
 	struct varve_err why = VARVE_ERR_INIT;
+	struct varve_digest toc;
 	struct varve_layer_facts facts;
 	char text[512];
+	bool had_toc;
 	int r;
 
 	if (!l->done) {
+		had_toc = toc_digest(c, want, &toc);
 		r = c->opt->layers->read(c->store, d, &facts, &why);
 		if (check_must_end(-r)) {
 			if (e)
@@ -85,6 +109,8 @@ static int check_layer(struct check *c, uint32_t blob, const struct varve_digest
 				     varve_err_text(&why, text, sizeof(text)));
 		else
 			l->diff_id = facts.diff_id;
+		if (l->ok && had_toc)
+			check_toc(c, want, &toc);
 	}
 	if (l->ok && !varve_digest_equal(&l->diff_id, want))
 		check_report(c, CHECK_ERROR, "layer", DIGEST_STR(d),

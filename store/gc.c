@@ -178,7 +178,7 @@ static void emit_tags(const struct gc_state *st, struct varve_gc_result *ret)
 
 			item.size = im->size;
 			item.own_size = im->own_size;
-			item.shared_size = im->size - im->own_size;
+			item.shared_size = im->shared_size;
 		}
 		if (st->opt->item)
 			st->opt->item(st->opt->user, &item);

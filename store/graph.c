@@ -373,8 +373,10 @@ static void own_sizes(struct graph *g)
 			if (edge->role == ROLE_PARENT || b->stamp == i)
 				continue;
 			b->stamp = i;
-			if (b->images == 1)
+			if (b->present && b->images == 1)
 				im->own_size += b->size;
+			else if (b->present)
+				im->shared_size += b->size;
 		}
 	}
 }

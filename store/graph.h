@@ -34,8 +34,9 @@ struct graph_image {
 	bool pinned;
 	bool docker;
 	bool complete;
-	uint64_t size, own_size, unpacked;
-	const char *pin_reference; /* name it was pinned by; may be NULL */
+	uint64_t size, unpacked;
+	uint64_t own_size, shared_size; /* of what is here, not in a lower store */
+	const char *pin_reference;      /* name it was pinned by; may be NULL */
 };
 struct graph_tag {
 	const char *name, *reference, *source, *origin;

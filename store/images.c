@@ -19,9 +19,10 @@ static const char *keep(struct pool *p, const char *s)
 	return s ? pool_strn(p, s, strlen(s)) : NULL;
 }
 
-/* One item; without a tag the image is known by its digest only. */
+/* One item; without a tag the image is known by its digest only. lower: path of the lower store
+ * that g is of, or NULL. */
 static int add_item(struct varve_image_list *l, const struct graph *g, const struct graph_tag *t,
-		    uint32_t image, struct varve_err *e)
+		    uint32_t image, const char *lower, struct varve_err *e)
 {
 	const struct graph_image *im = &g->images[image];
 	struct varve_image *out = &l->items[l->n];
@@ -32,8 +33,8 @@ static int add_item(struct varve_image_list *l, const struct graph *g, const str
 		.platform = t ? t->platform : im->platform,
 		.n_layers = im->n_layers,
 		.size = im->size,
-		.own_size = im->own_size,
-		.shared_size = im->size - im->own_size,
+		.own_size = lower ? 0 : im->own_size,
+		.shared_size = lower ? 0 : im->shared_size,
 		.unpacked_size = im->unpacked,
 		.fetched_at = t ? t->fetched_at : im->fetched_at,
 		.last_used = im->last_used,
@@ -48,7 +49,10 @@ static int add_item(struct varve_image_list *l, const struct graph *g, const str
 		if (edge->role == ROLE_CONFIG)
 			out->config = g->blobs[edge->blob].digest;
 	}
+	out->lower = keep(l->priv, lower);
 	l->n++;
+	if (lower && !out->lower)
+		return varve_fail_oom(e);
 	if (!t)
 		return 0;
 	out->name = keep(l->priv, t->name);
@@ -96,23 +100,76 @@ static int by_name(const void *a, const void *b)
 		 : strcmp(varve_platform_str(&x->platform, p), varve_platform_str(&y->platform, q));
 }
 
-static int list_all(struct varve_image_list *ret, const struct graph *g, struct varve_err *e)
+/* Is it in the list by this name and for this platform, of this store or one asked before? */
+static bool listed(const struct varve_image_list *l, const char *reference,
+		   const struct varve_digest *manifest, const struct varve_platform *platform)
+{
+	size_t i;
+
+	for (i = 0; i < l->n; i++) {
+		const struct varve_image *m = &l->items[i];
+
+		if (reference ? m->reference && strcmp(m->reference, reference) == 0 &&
+					platform_equal(&m->platform, platform)
+			      : varve_digest_equal(&m->manifest, manifest))
+			return true;
+	}
+	return false;
+}
+
+/* All of g. What a lower store has beside the upper ones is what an install would take from it. */
+static int add_all(struct varve_image_list *l, const struct graph *g, const char *lower,
+		   struct varve_err *e)
 {
 	VARVE_FREE unsigned char *tagged = calloc(g->n_images + 1, 1);
-	struct varve_image_list l = {0};
+	struct varve_image *more =
+		realloc(l->items, (l->n + g->n_tags + g->n_images + 1) * sizeof(*more));
 	uint32_t i;
-	int r = tagged ? new_list(&l, g->n_tags + g->n_images, e) : varve_fail_oom(e);
+	int r = 0;
 
+	if (more)
+		l->items = more;
+	if (!more || !tagged)
+		return varve_fail_oom(e);
 	for (i = 0; r == 0 && i < g->n_tags; i++) {
-		if (g->tags[i].image == GRAPH_NONE)
+		const struct graph_tag *t = &g->tags[i];
+
+		if (t->image == GRAPH_NONE)
 			continue;
-		tagged[g->tags[i].image] = 1;
-		r = add_item(&l, g, &g->tags[i], g->tags[i].image, e);
+		tagged[t->image] = 1;
+		if (!lower || !listed(l, t->reference, &t->manifest, &t->platform))
+			r = add_item(l, g, t, t->image, lower, e);
 	}
 	for (i = 0; r == 0 && i < g->n_images; i++) {
-		if (!tagged[i])
-			r = add_item(&l, g, NULL, i, e);
+		if (!tagged[i] &&
+		    (!lower || !listed(l, NULL, &g->blobs[g->images[i].blob].digest, NULL)))
+			r = add_item(l, g, NULL, i, lower, e);
 	}
+	return r;
+}
+
+static int add_store(struct varve_image_list *l, struct varve_store *s, bool lower,
+		     struct varve_err *e)
+{
+	struct graph g = {0};
+	int r = graph_load(&g, s, e);
+
+	if (r == 0)
+		r = add_all(l, &g, lower ? s->path : NULL, e);
+	graph_done(&g);
+	return r;
+}
+
+int varve_store_images(struct varve_store *s, struct varve_image_list *ret, struct varve_err *e)
+{
+	struct varve_image_list l = {0};
+	size_t i;
+	int r = new_list(&l, 0, e);
+
+	if (r == 0)
+		r = add_store(&l, s, false, e);
+	for (i = 0; r == 0 && i < s->n_lower; i++)
+		r = add_store(&l, s->lower[i], true, e);
 	if (r < 0) {
 		varve_image_list_free(&l);
 		return r;
@@ -120,17 +177,6 @@ static int list_all(struct varve_image_list *ret, const struct graph *g, struct 
 	qsort(l.items, l.n, sizeof(*l.items), by_name);
 	*ret = l;
 	return 0;
-}
-
-int varve_store_images(struct varve_store *s, struct varve_image_list *ret, struct varve_err *e)
-{
-	struct graph g = {0};
-	int r = graph_load(&g, s, e);
-
-	if (r == 0)
-		r = list_all(ret, &g, e);
-	graph_done(&g);
-	return r;
 }
 
 /* --- find --- */
@@ -335,8 +381,9 @@ int images_find(const struct graph *g, const char *what, const struct varve_plat
 	return 0;
 }
 
-static int find_in(struct varve_store *s, const char *what, const struct varve_platform *platform,
-		   struct varve_image_list *ret, struct varve_err *e)
+static int find_in(struct varve_store *s, bool lower, const char *what,
+		   const struct varve_platform *platform, struct varve_image_list *ret,
+		   struct varve_err *e)
 {
 	const struct graph_tag *tag;
 	struct varve_image_list l = {0};
@@ -349,7 +396,7 @@ static int find_in(struct varve_store *s, const char *what, const struct varve_p
 	if (r == 0)
 		r = new_list(&l, 1, e);
 	if (r == 0)
-		r = add_item(&l, &g, tag, image, e);
+		r = add_item(&l, &g, tag, image, lower ? s->path : NULL, e);
 	graph_done(&g);
 	if (r < 0)
 		varve_image_list_free(&l);
@@ -362,11 +409,11 @@ int varve_store_find(struct varve_store *s, const char *what, const struct varve
 		     struct varve_image_list *ret, struct varve_err *e)
 {
 	size_t i;
-	int r = find_in(s, what, platform, ret, e);
+	int r = find_in(s, false, what, platform, ret, e);
 
 	for (i = 0; r < 0 && (r == -VARVE_E_NOTFOUND || r == -VARVE_E_NOPLATFORM) && i < s->n_lower;
 	     i++) {
-		if (find_in(s->lower[i], what, platform, ret, NULL) == 0)
+		if (find_in(s->lower[i], true, what, platform, ret, NULL) == 0)
 			return 0;
 	}
 	return r;

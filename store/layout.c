@@ -174,6 +174,7 @@ void layout_make_ballast(int root)
 int layout_create(int root, const char *path, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
+	VARVE_CLOSE int blobs = -1;
 	size_t i;
 	int r;
 
@@ -192,6 +193,9 @@ int layout_create(int root, const char *path, struct varve_err *e)
 		if (mkdirat(root, directories[i], 0755) < 0 && errno != EEXIST)
 			return varve_fail_errno(e, "make %s/%s", path, directories[i]);
 	}
+	blobs = fsx_open_dir(root, LAYOUT_BLOBS);
+	if (blobs < 0 || fsync(blobs) < 0) /* the root is synced with VERSION */
+		return varve_fail_errno(e, "sync %s/" LAYOUT_BLOBS, path);
 	layout_make_ballast(root);
 	r = index_create(root, e);
 	if (r == 0)

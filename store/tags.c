@@ -43,6 +43,40 @@ int tags_both_forms(const char *text, char canonical[800], char familiar[800], s
 	return 0;
 }
 
+/* The record of an image that a lower store holds, here as well; its blobs stay where they are. */
+static int copy_record(struct varve_store *s, const struct varve_image *m, struct varve_err *e)
+{
+	struct catalog_tag t = {
+		.name = m->name,
+		.reference = m->reference,
+		.source = m->source,
+		.origin = m->origin,
+		.target = m->target,
+		.manifest = m->manifest,
+		.platform = m->platform,
+	};
+	struct catalog_commit c = {.manifest = m->manifest, .tag = m->reference ? &t : NULL};
+
+	return catalog_commit(s, &c, e);
+}
+
+/* For who changes names; g is loaded, and anew when the image was in a lower store only. */
+static int find_to_change(struct varve_store *s, struct graph *g, const char *what, uint32_t *ret,
+			  const struct graph_tag **ret_tag, struct varve_err *e)
+{
+	struct varve_image_list below = {0};
+	int r = images_find(g, what, NULL, ret, ret_tag, e);
+
+	if (r != -VARVE_E_NOTFOUND || varve_store_find(s, what, NULL, &below, NULL) < 0)
+		return r;
+	r = copy_record(s, &below.items[0], e);
+	varve_image_list_free(&below);
+	graph_done(g);
+	if (r == 0)
+		r = graph_load(g, s, e);
+	return r == 0 ? images_find(g, what, NULL, ret, ret_tag, e) : r;
+}
+
 int varve_store_tag(struct varve_store *s, const char *what, const char *new_reference,
 		    struct varve_err *e)
 {
@@ -62,7 +96,7 @@ int varve_store_tag(struct varve_store *s, const char *what, const char *new_ref
 	if (r == 0)
 		r = graph_load(&g, s, e);
 	if (r == 0)
-		r = images_find(&g, what, NULL, &image, &from, e);
+		r = find_to_change(s, &g, what, &image, &from, e);
 	if (r == 0) /* gc may be about to take an image that has no name yet */
 		r = lease_add(lease, &g.blobs[g.images[image].blob].digest, e);
 	if (r == 0) {
@@ -285,7 +319,7 @@ int varve_store_pin(struct varve_store *s, const char *what, bool pin, struct va
 	if (r == 0)
 		r = graph_load(&g, s, e);
 	if (r == 0)
-		r = images_find(&g, what, NULL, &p.image, &tag, e);
+		r = find_to_change(s, &g, what, &p.image, &tag, e);
 	if (r == 0)
 		r = lease_add(lease, &g.blobs[g.images[p.image].blob].digest, e);
 	if (r == 0) {

@@ -128,19 +128,20 @@ struct varve_image {
 	uint64_t n_layers;
 	uint64_t size;          /* manifest, config and distinct layers, compressed bytes */
 	uint64_t own_size;      /* freed if only this image went */
-	uint64_t shared_size;   /* size - own_size */
+	uint64_t shared_size;   /* stored here, and needed by other images as well */
 	uint64_t unpacked_size; /* sum over layers of uncompressed bytes, 0 if not all were read */
 	int64_t fetched_at, last_used;
 	bool pinned;
-	bool complete;   /* all blobs present */
-	bool is_default; /* the platform a plain name means when several are stored */
+	bool complete;     /* all blobs present */
+	bool is_default;   /* the platform a plain name means when several are stored */
+	const char *lower; /* path of the lower store that holds it; NULL: this store */
 };
 struct varve_image_list {
 	struct varve_image *items;
 	size_t n;
 	void *priv;
 };
-/* Sorted by name. Free with varve_image_list_free. */
+/* Sorted by name, those of lower stores among them. Free with varve_image_list_free. */
 VARVE_PUBLIC int varve_store_images(struct varve_store *s, struct varve_image_list *ret,
 				    struct varve_err *e);
 VARVE_PUBLIC void varve_image_list_free(struct varve_image_list *l);

@@ -257,3 +257,13 @@ class CorruptIndex(CorruptCase):
                 self.assertEqual(tree.diff(self.varve.roots / "rootfs_x", self.tree), [])
         self.varve.run("check", "--read-data", "--repair")
         self.assertWhole()
+
+    def test_check_names_a_wrong_toc(self):
+        """It is derived data: a note, no damage, and right afterwards."""
+        for path in (self.varve.store / "aux/toc").iterdir():
+            good = path.read_bytes()
+            self.assertNotIn("toc", {f["what"] for f in self.varve.json("check", "--read-data")["findings"]})
+            path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+            notes = [f for f in self.varve.json("check", "--read-data")["findings"] if f["what"] == "toc"]
+            self.assertEqual([(f["name"], f["severity"]) for f in notes], [("sha256:" + path.name, "note")])
+            self.assertEqual(path.read_bytes(), good)

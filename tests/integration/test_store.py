@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store over its life: last use, what gc takes by which option, what comes back after a loss."""
 
+import json
 import pathlib
 import random
 import subprocess
 import time
 
-from support import Case, Tar, Varve, binary
+from support import Case, Tar, Varve, binary, need_root
 
 HOUR, DAY = 3600, 86400
 
@@ -242,3 +243,56 @@ class AtOnce(StoreCase):
             self.assertEqual(process.returncode, 0, err.decode())
         self.assertEqual(len(self.varve.json("list")["images"]), 6)
         self.varve.run("check", "--read-data")
+
+
+class LowerStores(StoreCase):
+    """A store of the site, mounted read-only: what it holds is listed, installed and never changed."""
+
+    def setUp(self):
+        super().setUp()
+        need_root()
+        self.shared = Tar().file("shared", "s" * 40_000)
+        self.one, self.two = self.push("one", shared=self.shared), self.push("two", shared=self.shared)
+        site = Varve(self.path("site"))
+        site.run("pull", self.one)
+        self.point = self.path("mounted")
+        self.point.mkdir()
+        subprocess.run(["mount", "--bind", site.store, self.point], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.point], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", self.point], check=True)
+        config = self.path("config.json")
+        config.write_text(json.dumps({"lower": [str(self.point)]}))
+        self.config = {"VARVE_CONFIG": str(config)}
+        self.varve.run("pull", self.two, env=self.config)
+
+    def listed(self, ref):
+        return next(i for i in self.varve.json("list", env=self.config)["images"] if i["reference"] == ref)
+
+    def test_list_and_inspect(self):
+        one, two = self.listed(self.one), self.listed(self.two)
+        self.assertEqual((one["lower"], one["own_size"], one["shared_size"]), (str(self.point), 0, 0))
+        self.assertIsNone(two["lower"])
+        self.assertTrue(two["complete"])
+        here = sum(b["size"] for b in self.varve.json("list", "--blobs", env=self.config)["blobs"] if b["present"])
+        self.assertEqual(two["own_size"] + two["shared_size"], here, "what the site holds is not counted")
+        self.assertLess(here, two["size"])
+        self.assertIn("lower", self.varve.run("list", env=self.config).out)
+        self.assertEqual(self.varve.json("inspect", self.one, env=self.config)["image"]["lower"], str(self.point))
+
+    def test_install_without_the_network(self):
+        self.server.stop()
+        for ref in (self.one, self.two):
+            self.varve.run("--offline", "install", ref, env=self.config)
+            self.assertEqual((self.varve.tree(ref) / "shared").read_text(), "s" * 40_000)
+        self.varve.run("check", env=self.config)
+
+    def test_names(self):
+        """A name or a pin copies the record; the blobs stay where they are."""
+        self.varve.run("tag", self.one, "mine:1", env=self.config)
+        self.varve.run("pin", self.one, env=self.config)
+        one = self.listed(self.one)
+        self.assertEqual((one["lower"], one["pinned"], one["complete"], one["own_size"]), (None, True, True, 0))
+        self.assertIn("docker.io/library/mine:1", [i["reference"] for i in self.varve.json("list", env=self.config)["images"]])
+        self.varve.run("gc", env=self.config)
+        self.varve.run("check", env=self.config)
+        self.varve.run("--offline", "install", self.one, env=self.config)
