@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,6 +154,9 @@ int main(int argc, char **argv)
 	struct varve_err e = VARVE_ERR_INIT;
 	int r, status;
 
+	/* The windows of decoders go back to the system when they are done, and do not stay in the
+	 * arena of each thread that had one. */
+	(void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
 	signals_setup(&c);
 	r = run(&c, argc, argv, &e);
 	c.g.json |= asked_for_json(argc, argv);

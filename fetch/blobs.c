@@ -10,6 +10,8 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 
+#define POLL_MS 20u /* for readers that are behind */
+
 static void start_more(struct pull *p);
 
 struct need *pull_need(struct pull *p, const struct varve_digest *d)
@@ -28,16 +30,14 @@ static void remember_failure(struct pull *p, int r, const struct varve_err *e)
 	p->err = *e;
 }
 
-/* Wait for the oldest reader. */
-static void finish_oldest(struct pull *p)
+/* Take one out of the list and wait for its end. */
+static void finish_one(struct pull *p, struct following **at)
 {
-	struct following *f = p->following;
+	struct following *f = *at;
 	struct varve_err e = VARVE_ERR_INIT;
 	int r;
 
-	p->following = f->next;
-	if (!p->following)
-		p->following_end = &p->following;
+	*at = f->next;
 	p->n_following--;
 	r = p->layers->finish(f->job, false, &f->need->facts, &e);
 	(void)close(f->fd);
@@ -50,17 +50,30 @@ static void finish_oldest(struct pull *p)
 	free(f);
 }
 
+/* Those that are through; none is waited for, because that would hold up the transfers. */
+static void finish_idle(struct pull *p)
+{
+	struct following **at = &p->following;
+
+	while (*at)
+		if (p->layers->idle((*at)->job))
+			finish_one(p, at);
+		else
+			at = &(*at)->next;
+}
+
 static void keep_follower(struct pull *p, struct transfer *t)
 {
-	struct following *f = calloc(1, sizeof(*f));
+	struct following *f = calloc(1, sizeof(*f)), **at = &p->following;
 
 	if (!f)
 		return; /* the facts are made at the install, then */
 	f->job = VARVE_TAKE(t->follower);
 	f->fd = VARVE_TAKE_FD(t->follower_fd);
 	f->need = t->need;
-	*p->following_end = f;
-	p->following_end = &f->next;
+	while (*at)
+		at = &(*at)->next;
+	*at = f;
 	p->n_following++;
 }
 
@@ -105,24 +118,30 @@ static int start_one(struct pull *p, struct need *need)
 	return 0;
 }
 
+static void on_poll(struct http_timer *t)
+{
+	start_more(t->user);
+}
+
 /* A blob that waits for another process takes a place, too: it may become ours at any moment. */
 static void start_more(struct pull *p)
 {
 	int r;
 
+	finish_idle(p);
 	/* transfer_start() may come back here through on_transfer_done(), and leave a failure. */
 	while (p->result == 0 && p->n_running < p->jobs && p->next_need < p->n_needs) {
-		struct need *need = &p->needs[p->next_need++];
-
-		while (p->n_following > p->jobs)
-			finish_oldest(p);
-		if (p->result < 0)
+		if (p->n_following > p->jobs) {
+			p->poll.fire = on_poll;
+			p->poll.user = p;
+			http_timer_set(p->client->http, &p->poll, http_now_ms() + POLL_MS);
 			break;
-		r = start_one(p, need);
+		}
+		r = start_one(p, &p->needs[p->next_need++]);
 		if (r < 0)
 			p->result = r;
 	}
-	p->idle = p->n_running == 0 || p->result < 0;
+	p->idle = p->result < 0 || (p->n_running == 0 && !p->poll.armed);
 }
 
 static int by_size(const void *a, const void *b)
@@ -142,7 +161,6 @@ int pull_blobs(struct pull *p, struct varve_err *e)
 	if (!p->n_needs)
 		return 0;
 	qsort(p->needs, p->n_needs, sizeof(*p->needs), by_size);
-	p->following_end = &p->following;
 	p->next_need = 0;
 	p->result = 0;
 	start_more(p);
@@ -154,8 +172,9 @@ int pull_blobs(struct pull *p, struct varve_err *e)
 		free_transfer(t);
 	}
 	p->n_running = 0;
+	http_timer_stop(p->client->http, &p->poll);
 	while (p->following)
-		finish_oldest(p);
+		finish_one(p, &p->following);
 	if (r == 0 && p->result < 0) {
 		r = p->result;
 		if (e)

@@ -70,8 +70,9 @@ struct pull {
 	struct transfer *active;
 	size_t next_need;
 	unsigned n_running;
-	struct following *following, **following_end;
+	struct following *following; /* the oldest first */
 	unsigned n_following;
+	struct http_timer poll; /* while there are too many of them */
 };
 
 /* A layer whose bytes are all there while its reader is still at work. */

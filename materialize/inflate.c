@@ -268,6 +268,11 @@ bool inflate_mixed(const struct inflate *z)
 	return z->mixed;
 }
 
+uint64_t inflate_need(const struct inflate *z)
+{
+	return inflate_memory(inflate_kind(z), z->in.head, z->in.n);
+}
+
 uint64_t inflate_in(const struct inflate *z)
 {
 	return z->in.taken - z->in.n - z->in.held_n;

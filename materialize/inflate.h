@@ -48,6 +48,10 @@ int inflate_resume(struct inflate **ret, const struct inflate_source *src,
 void inflate_free(struct inflate *z);
 /* VARVE_COMP_SQUASHFS: no decoder; its bytes are handed out as they are (squashfs.h reads it). */
 enum varve_compression inflate_kind(const struct inflate *z);
+/* Bytes that a decoder will take for what begins so: mostly its window. */
+uint64_t inflate_memory(enum varve_compression kind, const void *head, size_t n);
+/* The same for this one; before the first inflate_next(), which is what takes them. */
+uint64_t inflate_need(const struct inflate *z);
 /* At most max bytes, valid until the next call; *ret_n 0: the end, and the input was consumed to
  * its end. */
 int inflate_next(struct inflate *z, size_t max, const void **ret, size_t *ret_n,

@@ -17,6 +17,17 @@
 #include "varve-materialize.h"
 
 #define WINDOW (256u << 10)
+/*
+ * What decoders of all layers may take together, so that many large windows at once do not add up;
+ * one alone may take more. Memory is the process's, and so is this.
+ */
+#define DECODING_MAX ((uint64_t)24 << 20)
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t freed;
+	uint64_t used;
+} decoding = {.lock = PTHREAD_MUTEX_INITIALIZER, .freed = PTHREAD_COND_INITIALIZER};
+
 /* Internal: the bytes read so far are void. Never leaves this file. */
 #define AGAIN (-1)
 
@@ -31,10 +42,11 @@ struct follower {
 	/* under lock */
 	uint64_t available;
 	uint64_t generation; /* counts restarts */
-	bool end, stop, finishing;
+	bool end, stop, finishing, idle;
 	/* of the thread */
 	uint64_t at, my_generation;
 	uint8_t *window;
+	uint64_t admitted; /* of decoding.used */
 	struct aux_file file;
 	bool has_file;
 	struct zran_writer *points;
@@ -94,9 +106,11 @@ static bool was_restarted(struct follower *f)
 	bool r;
 
 	(void)pthread_mutex_lock(&f->lock);
+	f->idle = true;
 	while (!f->stop && !f->finishing && f->generation == f->my_generation)
 		(void)pthread_cond_wait(&f->changed, &f->lock);
 	r = !f->stop && f->generation != f->my_generation;
+	f->idle = !r;
 	f->my_generation = f->generation;
 	(void)pthread_mutex_unlock(&f->lock);
 	return r;
@@ -116,13 +130,57 @@ static int spool_body(void *user, const void *p, size_t n, struct varve_err *e)
 	return 0;
 }
 
+static bool stopped(struct follower *f)
+{
+	bool r;
+
+	(void)pthread_mutex_lock(&f->lock);
+	r = f->stop;
+	(void)pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
+/* Until the others have given back enough; the bytes of the layer wait on the disk. */
+static int admit(void *user, uint64_t memory, struct varve_err *e)
+{
+	struct follower *f = user;
+	int r = 0;
+
+	(void)pthread_mutex_lock(&decoding.lock);
+	while (!stopped(f) && decoding.used && decoding.used + memory > DECODING_MAX)
+		(void)pthread_cond_wait(&decoding.freed, &decoding.lock);
+	if (stopped(f)) {
+		r = varve_fail(e, VARVE_E_INTERRUPTED, "interrupted");
+	} else {
+		f->admitted = memory;
+		decoding.used += memory;
+	}
+	(void)pthread_mutex_unlock(&decoding.lock);
+	return r;
+}
+
+static void give_back(struct follower *f)
+{
+	(void)pthread_mutex_lock(&decoding.lock);
+	decoding.used -= f->admitted;
+	f->admitted = 0;
+	(void)pthread_cond_broadcast(&decoding.freed);
+	(void)pthread_mutex_unlock(&decoding.lock);
+}
+
 static int scan_and_spool(struct follower *f, const struct inflate_source *src)
 {
 	struct spool_layer *l = spool_layer_new(f->spool, &f->blob);
 	struct tar_events tee = {spool_entry, spool_body, NULL, l};
-	struct layer_scan_to to = {&f->file, f->points, store_limits(f->s), l ? &tee : NULL};
+	struct layer_scan_to to = {.toc = &f->file,
+				   .points = f->points,
+				   .limits = store_limits(f->s),
+				   .tee = l ? &tee : NULL,
+				   .admit = admit,
+				   .admit_user = f};
 	int r = layer_scan(store_ctx(f->s), src, &to, &f->facts, &f->err);
 
+	give_back(f);
 	spool_layer_end(l, r == 0);
 	return r;
 }
@@ -229,6 +287,17 @@ static void ops_restart(void *job)
 	(void)pthread_mutex_unlock(&f->lock);
 }
 
+static bool ops_idle(void *job)
+{
+	struct follower *f = job;
+	bool r;
+
+	(void)pthread_mutex_lock(&f->lock);
+	r = f->idle;
+	(void)pthread_mutex_unlock(&f->lock);
+	return r;
+}
+
 static int ops_finish(void *job, bool discard, struct varve_layer_facts *ret, struct varve_err *e)
 {
 	struct follower *f = job;
@@ -239,6 +308,11 @@ static int ops_finish(void *job, bool discard, struct varve_layer_facts *ret, st
 	f->finishing = true;
 	(void)pthread_cond_signal(&f->changed);
 	(void)pthread_mutex_unlock(&f->lock);
+	if (discard) {
+		(void)pthread_mutex_lock(&decoding.lock);
+		(void)pthread_cond_broadcast(&decoding.freed);
+		(void)pthread_mutex_unlock(&decoding.lock);
+	}
 	(void)pthread_join(f->thread, NULL);
 	r = discard ? 0 : f->result;
 	if (!discard && r == 0) {
@@ -263,6 +337,7 @@ const struct varve_layer_ops *varve_layer_ops(void)
 		.follow = ops_follow,
 		.advance = ops_advance,
 		.restart = ops_restart,
+		.idle = ops_idle,
 		.finish = ops_finish,
 		.read = layer_read,
 		.join = layer_join,

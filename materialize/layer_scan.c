@@ -130,6 +130,8 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 		r = hash_new(&h, VARVE_SHA256, e);
 	if (r == 0)
 		r = inflate_new(&z, src, s.limits->max_layer_bytes, s.limits->max_ratio, e);
+	if (r == 0 && to->admit)
+		r = to->admit(to->admit_user, inflate_need(z), e);
 	if (r == 0 && to->points)
 		inflate_on_point(z, zran_add, to->points);
 	squashfs = r == 0 && inflate_kind(z) == VARVE_COMP_SQUASHFS;

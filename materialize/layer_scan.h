@@ -12,6 +12,10 @@ struct layer_scan_to {
 	struct zran_writer *points; /* may be NULL */
 	const struct varve_limits *limits;
 	const struct tar_events *tee; /* sees every entry and body as well; may be NULL */
+	/* Asked before that much memory is taken for decoding; may wait, may refuse. May be NULL.
+	 */
+	int (*admit)(void *user, uint64_t memory, struct varve_err *e);
+	void *admit_user;
 };
 /* Entries and bytes are bounded. Notes of the tar parser go to the log. */
 int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,

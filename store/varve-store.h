@@ -120,7 +120,8 @@ struct varve_image {
 		*name; /* familiar: "debian:sid", "127.0.0.1:5000/team/app:1"; NULL if untagged */
 	const char *reference; /* canonical: "docker.io/library/debian:sid"; NULL if untagged */
 	const char *source;    /* "registry", "official", "import"; where it came from */
-	const char *origin;    /* URL, path or registry host it was resolved at; may be NULL */
+	const char *origin;    /* URL, path or repository that it is of; may be NULL */
+	const char *place;     /* host that resolved the tag, a mirror perhaps; may be NULL */
 	struct varve_digest target; /* what the name resolved to: an image index or the manifest */
 	struct varve_digest manifest; /* of the platform */
 	struct varve_digest config;
@@ -329,6 +330,8 @@ struct varve_layer_ops {
 	void (*advance)(void *job, uint64_t available, bool end);
 	/* What was written before is void: begin again at 0. Never blocks. */
 	void (*restart)(void *job);
+	/* Has it read all that there is? Then finish() does not wait. */
+	bool (*idle)(void *job);
 	/* Wait and free. discard: the blob failed; do not wait, ret may be NULL. */
 	int (*finish)(void *job, bool discard, struct varve_layer_facts *ret, struct varve_err *e);
 	/* Read a stored layer once: makes its toc, returns its facts. */

@@ -2,6 +2,7 @@
 """Large blobs: a line that breaks all the time and a client that is killed all the time; memory."""
 
 import hashlib
+import json
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import time
 
 from support import Case, digest_of
+from support.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
 from support.registry_front import CUT, front, random_layer
 from support.tarball import header
 
@@ -71,7 +73,31 @@ class Memory(Case):
         (directory / "manifest").write_text(manifest)
         server += (f"location ~ {digest_of(config)}$ {{ rewrite ^ /config break; root {directory}; }}"
                    f"location ~ manifests/1$ {{ default_type application/vnd.oci.image.manifest.v1+json; rewrite ^ /manifest break; root {directory}; }}")
-        nginx = self.nginx(server)
+        self.pull_and_measure(self.nginx(server), files)
+
+    def test_six_compressed_layers_at_once(self):
+        """Decoders with windows of 8 MiB, six at once: those that would be too many wait for their turn."""
+        for how in (["gzip", "-1"], ["zstd", "-q", "-1", "--zstd=wlog=23"], ["xz", "-T1", "--lzma2=preset=0,dict=8MiB"]):
+            layers = []
+            for i in range(self.LAYERS):
+                raw = random_layer(12 * MIB, seed=i)
+                data = subprocess.run(how, input=raw, stdout=subprocess.PIPE, check=True).stdout
+                layers.append((digest_of(raw), data))
+            layout = self.layout()
+            config = layout.blob(json.dumps({"os": "linux", "architecture": "amd64", "rootfs": {
+                "type": "layers", "diff_ids": [diff_id for diff_id, _ in layers]}}).encode(), OCI_CONFIG)
+            manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config,
+                        "layers": [layout.blob(data, OCI_LAYER) for _, data in layers]}
+            layout.tag("a", layout.blob(json.dumps(manifest).encode(), OCI_MANIFEST))
+            origin = self.registry()
+            origin.push(layout, "a", "team/app", "1")
+            server, http = front(origin, blobs="limit_rate 6m;")
+            self.varve = self.new_varve()
+            print(f"\n{how[0]}:", end="")
+            self.pull_and_measure(self.nginx(server, http=http, lua=True),
+                                  [(digest_of(data), len(data)) for _, data in layers])
+
+    def pull_and_measure(self, nginx, files):
         process = self.varve.popen("pull", f"{nginx.address}/team/app:1")
         peak, at_once = 0, 0
         while process.poll() is None:

@@ -389,13 +389,50 @@ static void test_bombs(void **state)
 	buf_done(&b);
 }
 
+/* What a decoder will take is known from the first bytes. */
+static void test_memory(void **state)
+{
+	static const uint8_t xz6[] = {0xfd, '7',  'z', 'X', 'Z',  0, 0,    4, 0xe6, 0xd6,
+				      0xb4, 0x46, 2,   0,   0x21, 1, 0x16, 0, 0,    0};
+	static const uint8_t xz_bcj[] = {0xfd, '7',  'z',  'X',  'Z', 0,    0,    4,
+					 0xe6, 0xd6, 0xb4, 0x46, 2,   0xc1, 0x85, 1,
+					 5,    4,    0,    0x21, 1,   0x1c, 0,    0};
+	static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0};
+	const uint64_t mib = 1 << 20;
+
+	(void)state;
+	for (int log = 17; log <= 27; log++) {
+		char in[4096] = "text", bytes[8192];
+		ZSTD_inBuffer ib = {in, sizeof(in), 0};
+		ZSTD_outBuffer ob = {bytes, sizeof(bytes), 0};
+		ZSTD_CCtx *c = ZSTD_createCCtx();
+
+		assert_non_null(c);
+		assert_false(ZSTD_isError(ZSTD_CCtx_setParameter(c, ZSTD_c_windowLog, log)));
+		/* Flushed before the end, as tools that stream do: the size is not known. */
+		(void)ZSTD_compressStream2(c, &ob, &ib, ZSTD_e_flush);
+		assert_int_equal(inflate_memory(VARVE_COMP_ZSTD, bytes, ob.pos),
+				 mib + ((uint64_t)1 << log));
+		(void)ZSTD_freeCCtx(c);
+		/* One segment. */
+		ob.pos = ZSTD_compress(bytes, sizeof(bytes), in, sizeof(in), 3);
+		assert_int_equal(inflate_memory(VARVE_COMP_ZSTD, bytes, ob.pos), mib + 4096);
+	}
+	assert_int_equal(inflate_memory(VARVE_COMP_XZ, xz6, sizeof(xz6)), 9 * mib);
+	assert_int_equal(inflate_memory(VARVE_COMP_XZ, xz_bcj, sizeof(xz_bcj)), 65 * mib);
+	for (size_t n = 0; n < sizeof(xz_bcj); n++)
+		assert_true(inflate_memory(VARVE_COMP_XZ, xz_bcj, n) > mib);
+	assert_int_equal(inflate_memory(VARVE_COMP_ZSTD, skippable, sizeof(skippable)), 9 * mib);
+	assert_int_equal(inflate_memory(VARVE_COMP_GZIP, xz6, sizeof(xz6)), mib);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),        cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_gzip_members), cmocka_unit_test(test_gzip_damage),
-		cmocka_unit_test(test_zstd),         cmocka_unit_test(test_other_damage),
-		cmocka_unit_test(test_bombs),
+		cmocka_unit_test(test_memory),       cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_empty),        cmocka_unit_test(test_gzip_members),
+		cmocka_unit_test(test_gzip_damage),  cmocka_unit_test(test_zstd),
+		cmocka_unit_test(test_other_damage), cmocka_unit_test(test_bombs),
 	};
 
 	return cmocka_run_group_tests_name("inflate", tests, NULL, NULL);
