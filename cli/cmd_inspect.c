@@ -104,6 +104,7 @@ static void inspect_text(const struct varve_image *m, const struct varve_blob_li
 		line("index", DIGEST_TEXT(&m->target, true));
 	line("source", m->source);
 	line("from", m->origin);
+	line("resolved at", m->place);
 	line("fetched", m->fetched_at > 0 ? varve_text_time(m->fetched_at, times) : NULL);
 	line("used", m->last_used > 0 ? varve_text_time(m->last_used, times) : NULL);
 	(void)snprintf(sizes, sizeof(sizes), "%s: %s own, %s shared%s%s%s",

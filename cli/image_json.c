@@ -18,6 +18,7 @@ void image_json(struct varve_json *j, const struct varve_image *m)
 	varve_json_str(j, "reference", m->reference);
 	varve_json_str(j, "source", m->source);
 	varve_json_str(j, "origin", m->origin);
+	varve_json_str(j, "resolved_at", m->place);
 	varve_json_digest(j, "target", &m->target);
 	varve_json_digest(j, "manifest", &m->manifest);
 	varve_json_digest(j, "config", &m->config);

@@ -416,6 +416,7 @@ static int record(struct pull *p, struct image_job *im, bool commit_image, struc
 		name.tag[0] = 0; /* what the tag means was not asked */
 	tag.name = varve_reference_familiar(&name, familiar);
 	tag.reference = varve_reference_canonical(&name, canonical);
+	tag.place = *im->result->resolved_at ? im->result->resolved_at : NULL;
 	tag.target = im->target;
 	tag.manifest = im->manifest;
 	tag.platform = p->platform;

@@ -115,7 +115,7 @@ static int put_tag(struct index_txn *t, const struct catalog_tag *tag, struct va
 		.reference = span_str(tag->reference),
 		.source = opt_span(tag->source),
 		.origin = opt_span(tag->origin),
-		.etag = opt_span(tag->etag),
+		.place = opt_span(tag->place),
 		.target = tag->target,
 		.manifest = tag->manifest,
 		.platform = tag->platform,
@@ -355,8 +355,9 @@ static int find_tag(struct index_txn *t, void *user, struct varve_err *e)
 static int copy_tag(const struct tag_record *rec, struct catalog_tag *ret, void **priv,
 		    struct varve_err *e)
 {
-	const struct span in[5] = {rec->name, rec->reference, rec->source, rec->origin, rec->etag};
-	const char **out[5] = {&ret->name, &ret->reference, &ret->source, &ret->origin, &ret->etag};
+	const struct span in[5] = {rec->name, rec->reference, rec->source, rec->origin, rec->place};
+	const char **out[5] = {&ret->name, &ret->reference, &ret->source, &ret->origin,
+			       &ret->place};
 	size_t i, total = 0;
 	char *at;
 

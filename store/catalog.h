@@ -12,7 +12,7 @@ struct catalog_tag {
 	const char *reference; /* canonical, without digest */
 	const char *source;    /* "registry", "official", "import" */
 	const char *origin;    /* may be NULL */
-	const char *etag;      /* of the manifest answer; may be NULL */
+	const char *place;     /* host that resolved the tag; may be NULL */
 	struct varve_digest
 		target; /* what the registry said the name is: index, manifest or schema1 payload */
 	struct varve_digest manifest; /* of the platform; in the store */

@@ -244,6 +244,8 @@ static int load_tag(void *user, struct span key, struct span value, struct varve
 	if (r == 0)
 		r = copy_str(g, rec.origin, &t->origin, e);
 	if (r == 0)
+		r = copy_str(g, rec.place, &t->place, e);
+	if (r == 0)
 		g->n_tags++;
 	return r;
 }

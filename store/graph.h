@@ -39,7 +39,7 @@ struct graph_image {
 	const char *pin_reference;      /* name it was pinned by; may be NULL */
 };
 struct graph_tag {
-	const char *name, *reference, *source, *origin;
+	const char *name, *reference, *source, *origin, *place;
 	uint32_t image;  /* GRAPH_NONE: no such record */
 	uint32_t target; /* blob */
 	struct varve_digest manifest;

@@ -59,6 +59,7 @@ static int add_item(struct varve_image_list *l, const struct graph *g, const str
 	out->reference = keep(l->priv, t->reference);
 	out->source = keep(l->priv, t->source);
 	out->origin = keep(l->priv, t->origin);
+	out->place = keep(l->priv, t->place);
 	return out->name && out->reference ? 0 : varve_fail_oom(e);
 }
 

@@ -11,12 +11,16 @@
 #include "store/store.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct lease {
 	struct varve_store *store;
 	int fd; /* -1 on a read-only store */
 	char name[LAYOUT_PATH_MAX];
+	/* Those in the file: who waits for another process adds its blobs again and again. */
+	struct varve_digest *listed;
+	size_t n_listed;
 };
 
 int lease_begin(struct lease **ret, struct varve_store *s, const char *purpose, struct varve_err *e)
@@ -51,13 +55,22 @@ int lease_begin(struct lease **ret, struct varve_store *s, const char *purpose, 
 	return 0;
 }
 
+static bool is_listed(const struct lease *l, const struct varve_digest *d)
+{
+	for (size_t i = l->n_listed; i-- > 0;)
+		if (varve_digest_equal(&l->listed[i], d))
+			return true;
+	return false;
+}
+
 int lease_add(struct lease *l, const struct varve_digest *d, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	char line[VARVE_DIGEST_STR_MAX + 1];
+	struct varve_digest *grown;
 	int r;
 
-	if (l->fd < 0)
+	if (l->fd < 0 || is_listed(l, d))
 		return 0;
 	r = lock_acquire(&lock, l->store->root, LOCK_SH, e);
 	if (r < 0)
@@ -66,6 +79,11 @@ int lease_add(struct lease *l, const struct varve_digest *d, struct varve_err *e
 	strcat(line, "\n");
 	if (fsx_write_all(l->fd, line, strlen(line)) < 0)
 		return varve_fail_errno(e, "write a lease in the store %s", l->store->path);
+	grown = realloc(l->listed, (l->n_listed + 1) * sizeof(*grown));
+	if (!grown)
+		return 0; /* it is in the file, and may get there twice */
+	l->listed = grown;
+	l->listed[l->n_listed++] = *d;
 	return 0;
 }
 
@@ -77,5 +95,6 @@ void lease_end(struct lease *l)
 		(void)unlinkat(l->store->root, l->name, 0);
 		(void)close(l->fd);
 	}
+	free(l->listed);
 	free(l);
 }

@@ -330,7 +330,7 @@ void tag_record_put(struct buf *b, const struct tag_record *r)
 	record_add_str(b, r->reference);
 	record_add_str(b, r->source);
 	record_add_str(b, r->origin);
-	record_add_str(b, r->etag);
+	record_add_str(b, r->place);
 	record_add_digest(b, &r->target);
 	record_add_digest(b, &r->manifest);
 	add_platform(b, &r->platform);
@@ -347,7 +347,7 @@ bool tag_record_get(struct span v, struct tag_record *r)
 	r->reference = record_str(&in);
 	r->source = record_str(&in);
 	r->origin = record_str(&in);
-	r->etag = record_str(&in);
+	r->place = record_str(&in);
 	r->target = record_digest(&in);
 	r->manifest = record_digest(&in);
 	get_platform(&in, &r->platform);

@@ -92,7 +92,7 @@ bool image_next_ref(struct span *rest, struct image_ref *ret);
 
 /* --- tag: key tag_key() --- */
 struct tag_record {
-	struct span name, reference, source, origin, etag;
+	struct span name, reference, source, origin, place;
 	struct varve_digest target, manifest;
 	struct varve_platform platform;
 	bool is_default;

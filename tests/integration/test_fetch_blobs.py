@@ -400,6 +400,28 @@ class Sharing(Blobs):
             self.assertEqual(process.returncode, 0, err)
         self.assertEqual(len(self.layer_requests()), 1)
 
+    def test_who_waits_lists_a_blob_once(self):
+        """The lease of a second process does not grow with the time that it waits."""
+        ref = self.behind("limit_rate 1500k;")
+        first = self.varve.popen("pull", ref)
+        while self.partial() < MIB // 2:
+            time.sleep(0.02)
+        second = self.varve.popen("pull", ref)
+        longest = 0
+        while first.poll() is None:
+            for lease in (self.varve.store / "leases").iterdir():
+                try:
+                    lines = [line for line in lease.read_text().splitlines() if line.startswith("sha256:")]
+                except FileNotFoundError:
+                    continue
+                self.assertEqual(len(lines), len(set(lines)))
+                longest = max(longest, len(lines))
+            time.sleep(0.1)
+        for process in (first, second):
+            err = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 0, err)
+        self.assertGreaterEqual(longest, 3)
+
     def test_the_second_goes_on_when_the_first_dies(self):
         ref = self.behind("limit_rate 2m;")
         first = self.varve.popen("pull", ref)

@@ -347,6 +347,23 @@ class Foreign(Images):
             self.pull(self.ref(url), status=(3, 4, 5))
 
 
+class Encrypted(Images):
+    def test_encrypted_layer(self):
+        """Told by its type before anything of it is fetched (7.9)."""
+        layer = Tar().file("a", "a").bytes()
+        layout = self.layout()
+        config = layout.blob(json.dumps({"os": "linux", "architecture": "amd64",
+                                         "rootfs": {"type": "layers", "diff_ids": [digest_of(layer)]}}).encode(), OCI_CONFIG)
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config,
+                    "layers": [layout.blob(layer, OCI_LAYER + "+gzip+encrypted")]}
+        layout.tag("e", layout.blob(json.dumps(manifest).encode(), OCI_MANIFEST))
+        ref = self.push(layout, "e")
+        self.origin.forget_log()
+        result = self.varve.run("pull", ref, status=1)
+        self.assertIn("layer 1 of 1 is encrypted", result.err)
+        self.assertEqual(self.origin.downloads(), {})
+
+
 class Tags(Images):
     def test_unchanged_costs_one_head(self):
         layout = self.layout()

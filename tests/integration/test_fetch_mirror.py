@@ -57,6 +57,9 @@ class Mirrors(Case):
         mirror = self.mirror()
         result = self.pull([{"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"], "ns": False}])
         self.assertEqual(self.origin.requests(), [])
+        # Whose word the tag was is recorded (5.4).
+        self.assertEqual(self.varve.json("inspect", self.ref)["image"]["resolved_at"], mirror.address)
+        self.assertRegex(self.varve.run("inspect", self.ref).out, f"resolved at +{mirror.address}")
         self.assertFalse([r for r in mirror.requests() if "ns=" in r["path"]])
         self.assertTrue(result)
 
