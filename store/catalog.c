@@ -305,7 +305,7 @@ int catalog_commit(struct varve_store *s, const struct catalog_commit *c, struct
 	if (r < 0)
 		return varve_wrap(e, r, "record in the store %s", s->path);
 	blob_forget_published(s);
-	return c->tag ? mirror_update(s, MIRROR_TAGS, e) : 0;
+	return c->tag ? mirror_update(s, MIRROR_IF_BEHIND, e) : 0;
 }
 
 /* --- look up a tag --- */

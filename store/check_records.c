@@ -318,6 +318,7 @@ static const char *mirror_fault(struct check *c, char *buf, size_t size, bool *r
 		openat(c->store->root, LAYOUT_MIRROR_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	JSON_FREE json *index = NULL;
 	struct varve_err why = VARVE_ERR_INIT;
+	struct index_mirror m;
 	struct graph g = {0};
 	const char *fault = NULL;
 	size_t i;
@@ -335,8 +336,9 @@ static const char *mirror_fault(struct check *c, char *buf, size_t size, bool *r
 			fault = buf;
 		}
 	}
+	*ret_behind = fault && !c->store->no_index &&
+		      (!index_get_mirror(c->store->index, &m) || m.generation != g.generation);
 	graph_done(&g);
-	*ret_behind = fault && !c->store->no_index && mirror_is_behind(c->store);
 	return fault;
 }
 
@@ -349,10 +351,10 @@ int check_mirror(struct check *c, struct varve_err *e)
 
 	if (behind && !c->store->read_only) {
 		/* What opening the store does about that is due again. */
-		mirror_catch_up(c->store);
+		(void)mirror_update(c->store, MIRROR_IF_BEHIND, NULL);
 		fault = mirror_fault(c, buf, sizeof(buf), &behind, e, &r);
 		if (behind)
-			return r; /* the next writer already */
+			return r; /* the next writer already, or no room: the next one does it */
 	}
 	if (r < 0 || !fault)
 		return r;
@@ -362,7 +364,7 @@ int check_mirror(struct check *c, struct varve_err *e)
 			     LAYOUT_INDEX, "%s; varve check --repair writes it again", fault);
 		return 0;
 	}
-	r = mirror_update(c->store, MIRROR_ALL, e);
+	r = mirror_update(c->store, MIRROR_ALWAYS, e);
 	if (r == 0)
 		check_report(c, CHECK_REPAIRED, LAYOUT_INDEX, LAYOUT_INDEX, "%s", fault);
 	return r;

@@ -265,7 +265,7 @@ int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
 			r = sweep(&gc, s, opt, ret, e);
 		gc_trash_empty(&gc.trash, s);
 		if (r == 0 && gc.names_changed)
-			r = mirror_update(s, MIRROR_ALL, e);
+			r = mirror_update(s, MIRROR_ALWAYS, e);
 		layout_make_ballast(s->root);
 	}
 	if (r < 0 && ret->removed_bytes)

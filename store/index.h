@@ -88,6 +88,8 @@ int index_generation(struct index_txn *t, uint64_t *ret, struct varve_err *e);
 /* False if there is no seal that fits the database. ret_generation: of the database at its last
  * commit. */
 bool index_get_seal(struct index *ix, struct index_mirror *ret, uint64_t *ret_generation);
+/* What the seal says of index.json alone; right under the mirror's lock. False: not known. */
+bool index_get_mirror(const struct index *ix, struct index_mirror *ret);
 int index_put_mirror(struct index *ix, const struct index_mirror *m, struct varve_err *e);
 
 /* Walk the whole database in a child process, while no writer is at work: 0 whole, -VARVE_E_CORRUPT

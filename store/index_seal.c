@@ -87,6 +87,17 @@ void index_seal_break(const struct index *ix)
 	seal_write(ix, &none);
 }
 
+static struct index_mirror mirror_of(const struct seal *s)
+{
+	return (struct index_mirror){
+		.generation = le64toh(s->mirror_generation),
+		.ino = le64toh(s->mirror_ino),
+		.size = le64toh(s->mirror_size),
+		.mtime_ns = (int64_t)le64toh(s->mirror_mtime_ns),
+		.foreign = s->foreign != 0,
+	};
+}
+
 bool index_get_seal(struct index *ix, struct index_mirror *ret, uint64_t *ret_generation)
 {
 	struct seal s;
@@ -94,14 +105,18 @@ bool index_get_seal(struct index *ix, struct index_mirror *ret, uint64_t *ret_ge
 
 	if (!seal_read(ix, &s) || !index_data_stat(ix, &st) || !fits(&s, &st))
 		return false;
-	*ret = (struct index_mirror){
-		.generation = le64toh(s.mirror_generation),
-		.ino = le64toh(s.mirror_ino),
-		.size = le64toh(s.mirror_size),
-		.mtime_ns = (int64_t)le64toh(s.mirror_mtime_ns),
-		.foreign = s.foreign != 0,
-	};
+	*ret = mirror_of(&s);
 	*ret_generation = le64toh(s.generation);
+	return true;
+}
+
+bool index_get_mirror(const struct index *ix, struct index_mirror *ret)
+{
+	struct seal s;
+
+	if (!seal_read(ix, &s))
+		return false;
+	*ret = mirror_of(&s);
 	return true;
 }
 

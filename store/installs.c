@@ -143,7 +143,7 @@ int catalog_update_installs(struct varve_store *s, const struct varve_install *p
 	}
 	if (r == 0)
 		r = index_update(s->index, change, &c, e);
-	return r < 0 ? r : mirror_update(s, MIRROR_INSTALLS, e);
+	return r < 0 ? r : mirror_update(s, MIRROR_IF_BEHIND, e);
 }
 
 int catalog_put_install(struct varve_store *s, const struct varve_install *in, struct varve_err *e)

@@ -350,37 +350,39 @@ bool mirror_install_state(const char *name, enum varve_install_state *ret)
 
 /* --- keeping up --- */
 
-static int update_locked(struct varve_store *s, enum mirror_what what, struct varve_err *e)
+static int write_both(struct varve_store *s, const struct graph *g, struct varve_err *e)
 {
-	struct index_mirror m = {0};
-	struct graph g = {0};
-	uint64_t generation;
-	bool known = index_get_seal(s->index, &m, &generation);
+	struct index_mirror m = {.generation = g->generation};
 	struct stat st;
+	int r = update_index(s, g, &m.foreign, e);
+
+	if (r == 0)
+		r = update_installs(s, e);
+	if (r < 0 || fstatat(s->root, LAYOUT_INDEX, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return r;
+	m.ino = st.st_ino;
+	m.size = (uint64_t)st.st_size;
+	m.mtime_ns = stat_mtime_ns(&st);
+	return index_put_mirror(s->index, &m, e);
+}
+
+/* Both files or none: whose change was not mirrored yet is not known, and it may never do it. */
+static int update_locked(struct varve_store *s, enum mirror_when when, struct varve_err *e)
+{
+	struct index_mirror m;
+	struct graph g = {0};
 	int r = graph_load(&g, s, e);
 
 	if (r < 0)
 		return r;
-	/* Two changes behind: a writer before us was cut, and we do not know which file it had in
-	 * mind. */
-	if (!known || m.generation + 1 < g.generation)
-		what = MIRROR_ALL;
-	if (what != MIRROR_INSTALLS)
-		r = update_index(s, &g, &m.foreign, e);
-	if (r == 0 && what != MIRROR_TAGS)
-		r = update_installs(s, e);
-	m.generation = g.generation;
-	if (r == 0 && fstatat(s->root, LAYOUT_INDEX, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-		m.ino = st.st_ino;
-		m.size = (uint64_t)st.st_size;
-		m.mtime_ns = stat_mtime_ns(&st);
-		r = index_put_mirror(s->index, &m, e);
-	}
+	if (when == MIRROR_ALWAYS || !index_get_mirror(s->index, &m) ||
+	    m.generation != g.generation)
+		r = write_both(s, &g, e);
 	graph_done(&g);
 	return r;
 }
 
-int mirror_update(struct varve_store *s, enum mirror_what what, struct varve_err *e)
+int mirror_update(struct varve_store *s, enum mirror_when when, struct varve_err *e)
 {
 	/* One writer at a time, from reading the records to the rename: the last file shows the
 	 * last state. */
@@ -390,7 +392,7 @@ int mirror_update(struct varve_store *s, enum mirror_what what, struct varve_err
 
 	if (lock < 0 || fsx_flock(lock, LOCK_EX) < 0)
 		return varve_fail_errno(e, "lock %s/" LAYOUT_MIRROR_LOCK, s->path);
-	r = update_locked(s, what, e);
+	r = update_locked(s, when, e);
 	return r < 0 ? varve_wrap(e, r, "bring %s/" LAYOUT_INDEX " up to date", s->path) : 0;
 }
 
@@ -423,6 +425,6 @@ void mirror_catch_up(struct varve_store *s)
 
 	if (s->read_only || s->no_index || !mirror_is_behind(s))
 		return;
-	if (mirror_update(s, MIRROR_ALL, &why) < 0)
+	if (mirror_update(s, MIRROR_IF_BEHIND, &why) < 0)
 		log_warn(s->ctx, "store", "%s", varve_err_text(&why, text, sizeof(text)));
 }

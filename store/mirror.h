@@ -20,10 +20,11 @@
 #define MIRROR_FETCHED   "dev.varve.fetched"
 #define MIRROR_PINNED    "dev.varve.pinned"
 
-enum mirror_what { MIRROR_ALL, MIRROR_TAGS, MIRROR_INSTALLS };
+/* Always: also a file that should be right, because it is not or was touched by others. */
+enum mirror_when { MIRROR_IF_BEHIND, MIRROR_ALWAYS };
 
 /* After a transaction that called index_bump(). Durable on return. */
-int mirror_update(struct varve_store *s, enum mirror_what what, struct varve_err *e);
+int mirror_update(struct varve_store *s, enum mirror_when when, struct varve_err *e);
 /* Only if a writer was cut between the two. Errors are warnings: the next writer tries again. */
 void mirror_catch_up(struct varve_store *s);
 bool mirror_is_behind(struct varve_store *s);

@@ -517,6 +517,6 @@ int rebuild_all(struct check *c, struct varve_err *e)
 	if (x == 0)
 		x = replace(&r, e);
 	if (x == 0)
-		x = mirror_update(c->store, MIRROR_ALL, e);
+		x = mirror_update(c->store, MIRROR_ALWAYS, e);
 	return x < 0 ? varve_wrap(e, x, "rebuild the database") : 0;
 }

@@ -256,7 +256,7 @@ int varve_store_untag(struct varve_store *s, const char *what,
 		r = index_update(s->index, do_untag, &u, e);
 	}
 	graph_done(&g);
-	return r < 0 ? r : mirror_update(s, MIRROR_TAGS, e);
+	return r < 0 ? r : mirror_update(s, MIRROR_IF_BEHIND, e);
 }
 
 /* --- pins --- */
@@ -327,5 +327,5 @@ int varve_store_pin(struct varve_store *s, const char *what, bool pin, struct va
 		r = index_update(s->index, do_pin, &p, e);
 	}
 	graph_done(&g);
-	return r < 0 ? r : mirror_update(s, MIRROR_TAGS, e);
+	return r < 0 ? r : mirror_update(s, MIRROR_IF_BEHIND, e);
 }

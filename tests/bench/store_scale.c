@@ -150,7 +150,7 @@ static void fill(const char *path)
 		if (index_update(s->index, put_many, &i, &e) < 0)
 			die(&e);
 	}
-	if (mirror_update(s, MIRROR_ALL, &e) < 0)
+	if (mirror_update(s, MIRROR_ALWAYS, &e) < 0)
 		die(&e);
 	varve_store_close(s);
 }
