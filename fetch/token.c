@@ -126,15 +126,69 @@ void token_drop(struct token *t, const char *authorization)
 	t->state = TOKEN_EMPTY;
 }
 
-static int add_scope(struct token *t, struct span scope, struct varve_err *e)
+/* "TYPE:NAME:ACTIONS": where the actions begin; 0 for a scope of another form. */
+static size_t scope_actions(struct span scope)
+{
+	size_t n = scope.n;
+
+	while (n && scope.p[n - 1] != ':')
+		n--;
+	return n;
+}
+
+/* The actions of "scope" that the one at *held lacks are added to it. 1: it has grown. */
+static int merge_actions(char **held, struct span scope, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf b = {0};
+	size_t head = scope_actions(scope);
+	struct span more = span_of(scope.p + head, scope.n - head), action, had;
+	bool grown = false, again;
+
+	buf_init(&b, REQUEST_MAX);
+	buf_adds(&b, *held);
+	do {
+		struct span rest = span_str(*held + head);
+		bool found = false, next;
+
+		again = span_cut(&more, ',', &action);
+		do {
+			next = span_cut(&rest, ',', &had);
+			found = found || (had.n == action.n && !memcmp(had.p, action.p, had.n));
+		} while (next && !found);
+		if (found || !action.n)
+			continue;
+		buf_addc(&b, ',');
+		buf_add(&b, action.p, action.n);
+		grown = true;
+	} while (again);
+	if (!grown)
+		return 0;
+	if (buf_error(&b) < 0)
+		return varve_fail(e, VARVE_E_LIMIT, "a scope of a challenge is too long");
+	free(*held);
+	*held = buf_take(&b);
+	return 1;
+}
+
+/* The scope that is asked for the same resource: its name may hold colons (2.5). */
+static char **scope_for(const struct token *t, struct span scope)
+{
+	size_t head = scope_actions(scope);
+
+	for (size_t i = 0; i < t->n_scopes; i++) {
+		struct span held = span_str(t->scopes[i]);
+
+		if (span_eq(scope, t->scopes[i]) ||
+		    (head && scope_actions(held) == head && !memcmp(held.p, scope.p, head)))
+			return &t->scopes[i];
+	}
+	return NULL;
+}
+
+static int append_scope(struct token *t, struct span scope, struct varve_err *e)
 {
 	char **grown;
 
-	for (size_t i = 0; i < t->n_scopes; i++)
-		if (span_eq(scope, t->scopes[i]))
-			return 0;
-	if (!scope.n)
-		return 0;
 	if (t->n_scopes >= SCOPES_MAX)
 		return varve_fail(e, VARVE_E_LIMIT, "more than %u scopes in a challenge",
 				  SCOPES_MAX);
@@ -146,10 +200,19 @@ static int add_scope(struct token *t, struct span scope, struct varve_err *e)
 	if (!t->scopes[t->n_scopes])
 		return varve_fail_oom(e);
 	t->n_scopes++;
+	return 1;
+}
+
+/* One scope for each resource: registries name its actions in any order, and fewer for a read. */
+static int add_scope(struct token *t, struct span scope, struct varve_err *e)
+{
+	char **held = scope_for(t, scope);
+	int r = !scope.n ? 0 : held ? merge_actions(held, scope, e) : append_scope(t, scope, e);
+
 	/* A token for less than is wanted now. */
-	if (t->state == TOKEN_READY)
+	if (r > 0 && t->state == TOKEN_READY)
 		t->refresh_ms = 0;
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 static int add_scopes(struct token *t, const struct challenge *ch, struct varve_err *e)
@@ -168,12 +231,7 @@ static int add_scopes(struct token *t, const struct challenge *ch, struct varve_
 		return r;
 	buf_init(&own, 1024);
 	buf_printf(&own, "repository:%s:pull", t->path);
-	for (size_t i = 0; i < t->n_scopes; i++)
-		/* "pull,push" of the same repository includes it. */
-		if (!strncmp(t->scopes[i], own.p, own.n) &&
-		    (t->scopes[i][own.n] == 0 || t->scopes[i][own.n] == ','))
-			return r;
-	return r < 0 ? r : add_scope(t, span_of(own.p, own.n), e);
+	return add_scope(t, span_of(own.p, own.n), e);
 }
 
 static int set_text(char **slot, const char *text)

@@ -20,8 +20,6 @@
 #define SKIP_FREE         (4u << 20)
 #define ODDITIES_MAX      4u
 
-static int open_ingest(struct transfer *t);
-
 /* --- telling --- */
 
 static void tell(struct transfer *t, bool finished)
@@ -326,37 +324,23 @@ static enum call_verdict on_body(struct call *c, const void *p, size_t n)
 static enum call_verdict commit(struct transfer *t)
 {
 	struct call *c = &t->call;
-	struct varve_err why = VARVE_ERR_INIT;
-	enum call_verdict v;
 	uint64_t size;
 	int r = t->need->key ? ingest_commit_unnamed(VARVE_TAKE(t->in), t->pull->lease,
 						     &t->need->digest, &size, &c->err)
-			     : ingest_commit(VARVE_TAKE(t->in), &size, &c->err);
+			     : ingest_commit(&t->in, &size, &c->err);
 
 	if (r >= 0) {
 		t->off = t->total = size;
 		return CALL_OK;
 	}
-	if (r != -VARVE_E_DIGEST && r != -VARVE_E_SIZE)
+	if ((r != -VARVE_E_DIGEST && r != -VARVE_E_SIZE) || !t->in)
 		return CALL_FATAL;
 	(void)varve_wrap(&c->err, r, "what %s sent", call_place(c));
 	log_warn(t->pull->ctx, "fetch", "blob %s from %s does not match its digest",
 		 DIGEST_STR(&t->need->digest), call_place(c));
-	/* The partial is gone with the ingest: a new one, and a new reader for it. */
-	why = c->err;
-	drop_follower(t);
 	if (t->decoder)
 		t->encoded = true;
-	v = bad_bytes(t);
-	t->off = t->resumed = t->skip = 0;
-	t->continued = false;
-	r = open_ingest(t);
-	c->err = r < 0 ? t->err : why;
-	if (r == 0)
-		return v;
-	/* In this instant another process has begun it: its result is not ours to wait for here. */
-	http_timer_stop(t->pull->client->http, &t->poll);
-	return r > 0 && !t->waiting ? CALL_OK : CALL_FATAL;
+	return bad_bytes(t);
 }
 
 static enum call_verdict on_complete(struct call *c, bool whole)

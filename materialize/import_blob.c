@@ -191,7 +191,8 @@ int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_k
 			ingest_close(in, false);
 			return r;
 		}
-		r = ingest_commit(in, NULL, e);
+		r = ingest_commit(&in, NULL, e);
+		ingest_close(in, false); /* what changed while it was read */
 		if (r == 0)
 			r = add_blob(im, blobs,
 				     &(struct catalog_blob){.digest = w.digest,

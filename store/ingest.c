@@ -368,19 +368,21 @@ static int publish(struct ingest *in, bool *ret_keep, struct varve_err *e)
 	return 0;
 }
 
-int ingest_commit(struct ingest *in, uint64_t *ret_size, struct varve_err *e)
+int ingest_commit(struct ingest **in, uint64_t *ret_size, struct varve_err *e)
 {
-	uint64_t size = in->offset;
+	uint64_t size = (*in)->offset;
 	bool keep = false;
-	int r = verify(in, e);
+	int r = verify(*in, e);
 
+	if ((r == -VARVE_E_SIZE || r == -VARVE_E_DIGEST) && ingest_restart(*in, NULL) == 0)
+		return r; /* the lock is kept: nobody comes between this and the next try */
 	if (r == 0)
-		r = publish(in, &keep, e);
+		r = publish(*in, &keep, e);
 	if (r < 0) {
-		ingest_close(in, keep);
+		ingest_close(VARVE_TAKE(*in), keep);
 		return r;
 	}
-	ingest_free(in);
+	ingest_free(VARVE_TAKE(*in));
 	if (ret_size)
 		*ret_size = size;
 	return 0;

@@ -34,10 +34,10 @@ int ingest_write(struct ingest *in, const void *p, size_t n, struct varve_err *e
 /* What is there is void: begin again at 0. */
 int ingest_restart(struct ingest *in, struct varve_err *e);
 /*
- * Verify size and digest (VARVE_E_SIZE, VARVE_E_DIGEST: the partial is discarded), make it durable,
- * publish it. *ret_size may be NULL. The ingest is freed in every case.
+ * Verify size and digest, make it durable, publish it. *ret_size may be NULL. *in is freed and NULL
+ * then, but for VARVE_E_SIZE and VARVE_E_DIGEST: it is still ours, and begins again at 0.
  */
-int ingest_commit(struct ingest *in, uint64_t *ret_size, struct varve_err *e);
+int ingest_commit(struct ingest **in, uint64_t *ret_size, struct varve_err *e);
 /* Give up; keep: leave the partial for a later resume. Frees. Accepts NULL. */
 void ingest_close(struct ingest *in, bool keep);
 
