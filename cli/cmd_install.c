@@ -7,13 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "asking.h"
 #include "commands.h"
-#include "finishing.h"
 #include "importing.h"
+#include "installing.h"
 #include "looking.h"
-#include "pulling.h"
-#include "settings.h"
 #include "trees.h"
 
 #define FETCH_TRIES   3
@@ -21,15 +18,6 @@
 
 enum when { PULL_MISSING, PULL_ALWAYS, PULL_NEVER };
 
-struct install_options {
-	struct pulling pulling;
-	struct finishing finishing;
-	unsigned pull; /* enum when */
-	const char *name, *path, *label_active;
-	bool all_outdated, switch_to, force, no_keep, strict, no_sync, no_chown, userns;
-	bool keep_dirlinks;
-	unsigned keep, threads;
-};
 #define AT(member) offsetof(struct install_options, member)
 static const struct opt_row install_rows[] = {
 	{"name", 'n', "LABEL", "the label, instead of <image>_<tag>", OPT_TEXT, AT(name)},
@@ -48,12 +36,7 @@ static const struct opt_row install_rows[] = {
 	{"path", 0, "NAME", "which squashfs of an ISO, or which image of an archive", OPT_TEXT,
 	 AT(path)},
 	FINISHING_ROWS(struct install_options, finishing),
-	{"strict", 0, NULL, "refuse names that climb with \"..\"", OPT_FLAG, AT(strict)},
-	{"keep-dirlinks", 0, NULL, "a directory over a symlink to a directory keeps the symlink",
-	 OPT_FLAG, AT(keep_dirlinks)},
-	{"userns", 0, NULL, "not root: keep owners, as the user's subordinate ids", OPT_FLAG,
-	 AT(userns)},
-	{"no-chown", 0, NULL, "as root: leave every file to root", OPT_FLAG, AT(no_chown)},
+	MAKING_ROWS(struct install_options, making),
 	{"no-sync", 0, NULL, "do not wait until the data is on disk", OPT_FLAG, AT(no_sync)},
 	{"threads", 0, "N", "writing threads (as many as processors)", OPT_NUMBER, AT(threads)},
 };
@@ -225,13 +208,13 @@ static int build(struct job *job, struct varve_err *e)
 	struct varve_plan_options plan_options = VARVE_PLAN_OPTIONS_INIT;
 	struct varve_install_options to = VARVE_INSTALL_OPTIONS_INIT;
 	struct varve_image_list tagged = {0};
-	int r = settings_write(&o->finishing, &job->settings, e);
+	int r = settings_write(&o->finishing, &o->making, &job->settings, e);
 
 	if (r < 0)
 		return r;
 	to.roots = job->finish.roots;
-	plan_options.strict = o->strict;
-	plan_options.keep_dirlinks = o->keep_dirlinks;
+	plan_options.strict = o->making.strict;
+	plan_options.keep_dirlinks = o->making.keep_dirlinks;
 	r = varve_plan_new(&job->plan, job->c->store, &job->images.items[0], &plan_options, e);
 	if (r < 0)
 		return r;
@@ -244,7 +227,7 @@ static int build(struct job *job, struct varve_err *e)
 	to.force = o->force;
 	to.keep = o->no_keep ? VARVE_KEEP_NONE : o->keep;
 	to.no_sync = o->no_sync;
-	to.no_chown = o->no_chown;
+	to.no_chown = o->making.no_chown;
 	to.threads = o->threads;
 	to.loss = job->c->g.json ? on_loss : NULL;
 	to.finish = finish;
@@ -435,7 +418,7 @@ static int install_one(struct cli *c, const struct install_options *o, const cha
 	char name[800];
 	int r = name_it(&job, what, e);
 
-	if (r == 0 && o->userns)
+	if (r == 0 && o->making.userns)
 		r = cli_userns(c, e);
 	if (r == 0)
 		r = cli_store(c, o->pull == PULL_NEVER && !job.is_file ? CLI_READ : CLI_CREATE, e);
@@ -455,12 +438,18 @@ static int install_one(struct cli *c, const struct install_options *o, const cha
 	return varve_wrap(e, r, "install %s", varve_reference_familiar(&job.ref, name));
 }
 
-/*
- * The tag of an installed tree is pulled again, and the tree built anew under its label: for its
- * platform, from its source, with the users and settings of the command that made it.
- */
-static int install_again(struct cli *c, const struct install_options *o, const struct question *q,
-			 struct varve_err *e)
+/* The ids of the whole process: what is made with others has to wait for another command. */
+static int check_userns(bool was, bool now, struct varve_err *e)
+{
+	if (was == now)
+		return 0;
+	return varve_fail(e, VARVE_E_USAGE,
+			  was ? "it was made with --userns: give --userns, too"
+			      : "it was made without --userns: run the same without it");
+}
+
+int install_again(struct cli *c, const struct install_options *o, const struct question *q,
+		  struct varve_err *e)
 {
 	struct install_options anew = *o;
 	struct job job = {.c = c, .o = &anew};
@@ -476,9 +465,11 @@ static int install_again(struct cli *c, const struct install_options *o, const s
 	r = cli_roots_path(c, &roots, e);
 	if (r == 0)
 		r = settings_read(&settings, q->settings, e);
+	if (r == 0)
+		r = check_userns(settings.making.userns, o->making.userns, e);
 	if (r == 0) {
 		(void)snprintf(tree, sizeof(tree), "%s/%s", roots, q->directory);
-		settings_apply(&settings, tree, &anew.finishing);
+		settings_apply(&settings, tree, &anew.finishing, &anew.making);
 		r = name_it(&job, q->reference, e);
 	}
 	if (r == 0)
@@ -493,72 +484,6 @@ static int install_again(struct cli *c, const struct install_options *o, const s
 	job_done(&job);
 	settings_done(&settings);
 	return r < 0 ? varve_wrap(e, r, "install %s", VARVE_TEXT_SAFE(q->label)) : 0;
-}
-
-struct again {
-	uint64_t current, unknown, failed, not_asked;
-};
-
-/* One tree that cannot be made anew says nothing about the others. */
-static int again_one(struct cli *c, const struct install_options *o, const struct question *q,
-		     struct again *n, struct varve_err *e)
-{
-	char text[1024];
-	int r;
-
-	if (q->answer == ANSWER_CURRENT) {
-		n->current++;
-		return 0;
-	}
-	if (q->answer == ANSWER_NOT_ASKED) {
-		n->not_asked++;
-		message_note(c, "%s: was not asked about: %s", VARVE_TEXT_SAFE(q->label), q->error);
-		return 0;
-	}
-	if (q->answer == ANSWER_ERROR) {
-		n->unknown++;
-		message_warn(c, "%s: %s", VARVE_TEXT_SAFE(q->label), q->error);
-		return 0;
-	}
-	r = install_again(c, o, q, e);
-	if (r == 0 || r == -VARVE_E_INTERRUPTED)
-		return r;
-	n->failed++;
-	message_warn(c, "%s", message_text(e, text, sizeof(text)));
-	if (c->status == 0)
-		c->status = varve_code_exit(r);
-	return 0;
-}
-
-static int install_outdated(struct cli *c, const struct install_options *o, struct varve_err *e)
-{
-	struct questions q = {0};
-	struct again n = {0};
-	int r = o->userns ? cli_userns(c, e) : 0;
-
-	if (r == 0)
-		r = cli_store(c, CLI_WRITE, e);
-	if (r == 0)
-		r = ask_trees(c, &q, 0, NULL, e);
-	if (r == 0)
-		r = ask_all(c, &q, &o->pulling, e);
-	if (r == 0 && c->g.json)
-		varve_json_array(cli_json(c, "varve.reinstall/1"), "installs");
-	for (size_t i = 0; i < q.n && r == 0; i++)
-		r = again_one(c, o, &q.items[i], &n, e);
-	questions_done(&q);
-	if (r < 0)
-		return varve_wrap(e, r, "install --all-outdated");
-	if (!c->g.json) {
-		message_note(c, "%s up to date", COUNT(n.current, "tree"));
-		return 0;
-	}
-	varve_json_end_array(c->json);
-	varve_json_u64(c->json, "current", n.current);
-	varve_json_u64(c->json, "unknown", n.unknown);
-	varve_json_u64(c->json, "failed", n.failed);
-	varve_json_u64(c->json, "not_asked", n.not_asked);
-	return cli_json_end(c, e);
 }
 
 static int check_usage(const struct install_options *o, int argc, char **argv, struct varve_err *e)
@@ -597,7 +522,7 @@ static int run_install(struct cli *c, const void *options, int argc, char **argv
 		r = finishing_check(&o->finishing, e);
 	if (r < 0)
 		return r;
-	return o->all_outdated ? install_outdated(c, o, e) : install_one(c, o, argv[0], e);
+	return o->all_outdated ? reinstall_outdated(c, o, e) : install_one(c, o, argv[0], e);
 }
 
 const struct cli_command cmd_install = {

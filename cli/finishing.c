@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "progress.h"
@@ -83,14 +84,27 @@ static void user_options(const struct finish *f, struct varve_user_options *ret)
 	ret->user = f->c;
 }
 
+/* A configured directory may be absent; the one that was asked for may not. */
+static int check_hooks(const struct finish *f, struct varve_err *e)
+{
+	const char *dir = f->o->hooks;
+	struct stat st;
+
+	if (!dir || (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)))
+		return 0;
+	return varve_fail(e, access(dir, F_OK) == 0 ? ENOTDIR : errno,
+			  "--hooks %s: no such directory; --no-hooks runs none",
+			  VARVE_TEXT_SAFE(dir));
+}
+
 int finishing_prepare(struct finish *f, struct varve_err *e)
 {
 	struct varve_user_options to;
 	char from[PATH_MAX];
-	int r;
+	int r = check_hooks(f, e);
 
-	if (!f->o->user)
-		return 0;
+	if (r < 0 || !f->o->user)
+		return r;
 	r = user_source(f, from, e);
 	if (r == 0)
 		r = split_groups(f, e);

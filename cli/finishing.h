@@ -62,7 +62,8 @@ struct finish {
 };
 /* Usage that can be known before anything is fetched. */
 int finishing_check(const struct finishing *o, struct varve_err *e);
-/* What can be known before the tree is there: the user to carry exists. Then finishing_done(). */
+/* What can be known before the tree is there: the user to carry and the directory of the hooks
+ * exist. Then finishing_done(). */
 int finishing_prepare(struct finish *f, struct varve_err *e);
 void finishing_done(struct finish *f);
 /* For varve_install_options.finish; user is a struct finish. */

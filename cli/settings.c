@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Users and wsl.conf of an install as text, and back: the rows of the options are the grammar. */
+/* The options of an install as text, and back: their rows are the grammar. */
 #include "settings.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct opt_row rows[] = {FINISHING_ROWS(struct settings, options)};
+static const struct opt_row rows[] = {FINISHING_ROWS(struct settings, finishing),
+				      MAKING_ROWS(struct settings, making)};
 
 static void put(FILE *f, const char *name, const char *value)
 {
@@ -15,7 +18,27 @@ static void put(FILE *f, const char *name, const char *value)
 		(void)fprintf(f, "--%s=%s\n", name, value);
 }
 
-int settings_write(const struct finishing *o, char **ret, struct varve_err *e)
+static void put_flag(FILE *f, const char *name, bool value)
+{
+	if (value)
+		(void)fprintf(f, "--%s\n", name);
+}
+
+/* The directory is named in full: the next command may run elsewhere. */
+static void put_hooks(FILE *f, const struct finishing *o)
+{
+	char path[PATH_MAX];
+
+	if (o->hooks)
+		put(f, "hooks", realpath(o->hooks, path) ? path : o->hooks);
+	put_flag(f, "no-hooks", o->no_hooks);
+	put(f, "hook-errors", o->hook_errors ? "warn" : NULL);
+	if (o->hook_timeout.given)
+		(void)fprintf(f, "--hook-timeout=%" PRIu64 "s\n", o->hook_timeout.n);
+}
+
+int settings_write(const struct finishing *o, const struct making *m, char **ret,
+		   struct varve_err *e)
 {
 	static const char *const passwords[] = {NULL, "user", "keep"};
 	static const char *const systemd[] = {NULL, "on", "off"};
@@ -28,9 +51,14 @@ int settings_write(const struct finishing *o, char **ret, struct varve_err *e)
 	for (size_t i = 0; i < o->groups.n; i++)
 		put(f, "groups", o->groups.items[i]);
 	put(f, "root-password", passwords[o->root_password]);
+	put_hooks(f, o);
 	put(f, "wsl-user", o->wsl_user);
 	put(f, "wsl-hostname", o->wsl_hostname);
 	put(f, "wsl-systemd", systemd[o->wsl_systemd]);
+	put_flag(f, "strict", m->strict);
+	put_flag(f, "keep-dirlinks", m->keep_dirlinks);
+	put_flag(f, "userns", m->userns);
+	put_flag(f, "no-chown", m->no_chown);
 	if (fclose(f)) {
 		free(*ret);
 		*ret = NULL;
@@ -69,9 +97,10 @@ int settings_read(struct settings *s, const char *text, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "settings of the tree") : 0;
 }
 
-void settings_apply(const struct settings *s, const char *tree, struct finishing *o)
+void settings_apply(const struct settings *s, const char *tree, struct finishing *o,
+		    struct making *m)
 {
-	const struct finishing *was = &s->options;
+	const struct finishing *was = &s->finishing;
 
 	if (!o->user && was->user) {
 		o->user = was->user;
@@ -79,12 +108,23 @@ void settings_apply(const struct settings *s, const char *tree, struct finishing
 		o->groups = was->groups;
 		o->root_password = was->root_password;
 	}
+	if (!o->hooks && !o->no_hooks) {
+		o->hooks = was->hooks;
+		o->no_hooks = was->no_hooks;
+	}
+	if (!o->hook_errors)
+		o->hook_errors = was->hook_errors;
+	if (!o->hook_timeout.given)
+		o->hook_timeout = was->hook_timeout;
 	if (!o->wsl_user)
 		o->wsl_user = was->wsl_user;
 	if (!o->wsl_hostname)
 		o->wsl_hostname = was->wsl_hostname;
 	if (!o->wsl_systemd)
 		o->wsl_systemd = was->wsl_systemd;
+	m->strict |= s->making.strict;
+	m->keep_dirlinks |= s->making.keep_dirlinks;
+	m->no_chown |= s->making.no_chown;
 }
 
 void settings_done(struct settings *s)

@@ -2,6 +2,7 @@
 """outdated and install --all-outdated: each tree is asked about where it came from, and made anew as it was made."""
 
 import json
+import pathlib
 
 import test_sources_official
 from support import Case, Tar, need_root
@@ -82,6 +83,31 @@ class Reinstall(Case):
             self.assertIn("sudo:x:27:me\nwheel:x:10:me\n", (etc / "group").read_text())
             self.assertEqual((etc / "wsl.conf").read_text(), conf)
         self.assertEqual(self.which("t"), "newer amd64")
+
+    def test_making(self):
+        """Hooks, --no-chown and --keep-dirlinks of the first install, from wherever the command runs."""
+        need_root()
+        shell = Tar().dir("bin").file("bin/busybox", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755).symlink("bin/sh", "busybox")
+        base = [shell.dir("real").symlink("d", "real").file("mine", "", uid=7), Tar().dir("d").file("d/f", "through")]
+        ref = self.push("app", "old", base)
+        hooks = self.path("hooks")
+        hooks.mkdir()
+        (hooks / "hook_postinstall_all.sh").write_text("#!/bin/sh\necho $VARVE_LABEL >> /made\n")
+        self.varve.run("install", "--name", "t", "--hooks", hooks.name, "--no-chown", "--keep-dirlinks", ref, cwd=self.dir)
+        self.varve.run("install", "--name", "none", "--no-hooks", ref, cwd=hooks)
+        self.push("app", "new", base)
+        self.varve.run("install", "--force", "--all-outdated", cwd=hooks)
+        for label, owner, made, through in (("t", 0, True, True), ("none", 7, False, False)):
+            tree = self.varve.roots / ("rootfs_" + label)
+            self.assertEqual(self.which(label), "new amd64")
+            self.assertEqual((tree / "mine").stat().st_uid, owner)
+            self.assertEqual((tree / "made").exists(), made)
+            self.assertEqual((tree / "d").is_symlink(), through)
+        # The directory of the hooks has gone: that tree is told, and stays.
+        hooks.rename(self.dir / "moved")
+        self.push("app", "newer", base)
+        self.assertIn(str(hooks), self.varve.run("install", "--force", "--all-outdated", status=(1, 3, 7)).err)
+        self.assertEqual((self.which("t"), self.which("none")), ("new amd64", "newer amd64"))
 
     def test_not_asked(self):
         """Trees of files and of digests: said, and no registry hears of them, whatever became of their names in the store."""

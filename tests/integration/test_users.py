@@ -217,6 +217,19 @@ class Users(Case):
         self.assertIn("owner", done.stderr)
         run("remove", "--installed", "--userns", "n")
         self.assertEqual([p for p in self.varve.roots.iterdir()], [])
+        # Made anew, the owners stay mapped: they need the same ids.
+        registry = self.registry()
+        ref = registry.push(image, "near", "team/app", "1")
+        run("install", ref, "--name", "r", "--userns")
+        image.image("newer", [near, Tar().file("b", "new", uid=7)])
+        registry.push(image, "newer", "team/app", "1")
+        self.assertIn("give --userns, too", run("install", "--force", "--all-outdated", status=2).stderr)
+        run("install", "--force", "--all-outdated", "--userns")
+        tree = self.varve.roots / "rootfs_r"
+        self.assertEqual(((tree / "a").stat().st_uid, (tree / "b").stat().st_uid), (300032, 300006))
+        run("install", ref, "--name", "plain")
+        registry.push(image, "near", "team/app", "1")
+        self.assertIn("without it", run("install", "--force", "--all-outdated", "--userns", status=2).stderr)
 
     def test_hooks(self):
         ref = self.have("busybox", busybox())

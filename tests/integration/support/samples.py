@@ -204,7 +204,7 @@ def mixed(layout, name):
 def quickstart(layout, name):
     """The two-layer image of the quickstart, from Debian packages."""
     with tempfile.TemporaryDirectory(prefix="varve-sample.") as made:
-        subprocess.run([sys.executable, TOP / "tests/quickstart_images.py", made], check=True)
+        subprocess.run([sys.executable, TOP / "tests/quickstart/images.py", made], check=True)
         _copy_from(Layout.existing(made), "tools", layout, name)
 
 

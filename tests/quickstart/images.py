@@ -4,7 +4,7 @@
 
 Both name the empty layer of old Docker images twice, as thousands of real images do.
 
-    tests/quickstart_images.py DIRECTORY
+    tests/quickstart/images.py DIRECTORY
 """
 
 import os
@@ -13,7 +13,7 @@ import stat
 import subprocess
 import sys
 
-sys.path.insert(0, os.fspath(pathlib.Path(__file__).resolve().parent / "integration"))
+sys.path.insert(0, os.fspath(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
 from support.image import EMPTY_LAYER, Layout, compress  # noqa: E402
 from support.tarball import Tar  # noqa: E402

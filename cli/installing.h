@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* install: its options, and the trees that it makes anew. */
+#pragma once
+
+#include "asking.h"
+#include "settings.h"
+
+struct install_options {
+	struct pulling pulling;
+	struct finishing finishing;
+	struct making making;
+	unsigned pull; /* when to ask the registry */
+	const char *name, *path, *label_active;
+	bool all_outdated, switch_to, force, no_keep, no_sync;
+	unsigned keep, threads;
+};
+
+/*
+ * The tag of an installed tree is pulled again, and the tree built anew under its label: for its
+ * platform, from its source, with the users, hooks and settings of the command that made it.
+ */
+int install_again(struct cli *c, const struct install_options *o, const struct question *q,
+		  struct varve_err *e);
+/* All trees whose tags have moved. One that cannot be made anew is told, and the others go on. */
+int reinstall_outdated(struct cli *c, const struct install_options *o, struct varve_err *e);

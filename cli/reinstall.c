@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* install --all-outdated: every tree whose tag has moved. */
+#include <stdio.h>
+
+#include "installing.h"
+
+struct again {
+	uint64_t current, unknown, failed, not_asked;
+};
+
+/* One tree that cannot be made anew says nothing about the others. */
+static int again_one(struct cli *c, const struct install_options *o, const struct question *q,
+		     struct again *n, struct varve_err *e)
+{
+	char text[1024];
+	int r;
+
+	if (q->answer == ANSWER_CURRENT) {
+		n->current++;
+		return 0;
+	}
+	if (q->answer == ANSWER_NOT_ASKED) {
+		n->not_asked++;
+		message_note(c, "%s: was not asked about: %s", VARVE_TEXT_SAFE(q->label), q->error);
+		return 0;
+	}
+	if (q->answer == ANSWER_ERROR) {
+		n->unknown++;
+		message_warn(c, "%s: %s", VARVE_TEXT_SAFE(q->label), q->error);
+		return 0;
+	}
+	r = install_again(c, o, q, e);
+	if (r == 0 || r == -VARVE_E_INTERRUPTED)
+		return r;
+	n->failed++;
+	message_warn(c, "%s", message_text(e, text, sizeof(text)));
+	if (c->status == 0)
+		c->status = varve_code_exit(r);
+	return 0;
+}
+
+int reinstall_outdated(struct cli *c, const struct install_options *o, struct varve_err *e)
+{
+	struct questions q = {0};
+	struct again n = {0};
+	int r = o->making.userns ? cli_userns(c, e) : 0;
+
+	if (r == 0)
+		r = cli_store(c, CLI_WRITE, e);
+	if (r == 0)
+		r = ask_trees(c, &q, 0, NULL, e);
+	if (r == 0)
+		r = ask_all(c, &q, &o->pulling, e);
+	if (r == 0 && c->g.json)
+		varve_json_array(cli_json(c, "varve.reinstall/1"), "installs");
+	for (size_t i = 0; i < q.n && r == 0; i++)
+		r = again_one(c, o, &q.items[i], &n, e);
+	questions_done(&q);
+	if (r < 0)
+		return varve_wrap(e, r, "install --all-outdated");
+	if (!c->g.json) {
+		message_note(c, "%s up to date", COUNT(n.current, "tree"));
+		return 0;
+	}
+	varve_json_end_array(c->json);
+	varve_json_u64(c->json, "current", n.current);
+	varve_json_u64(c->json, "unknown", n.unknown);
+	varve_json_u64(c->json, "failed", n.failed);
+	varve_json_u64(c->json, "not_asked", n.not_asked);
+	return cli_json_end(c, e);
+}
