@@ -97,7 +97,8 @@ static int open_spool(struct job *job, struct varve_err *e)
 
 	if (r < 0 || job->c->g.offline)
 		return r;
-	return varve_spool_new(&job->spool, &job->c->ctx, roots, job->o->threads, e);
+	return varve_spool_new(&job->spool, &job->c->ctx, roots, job->o->threads, job->o->no_sync,
+			       e);
 }
 
 /*

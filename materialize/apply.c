@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "materialize/spool.h"
+#include "materialize/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/hash.h"
 #include "store/blob.h"
@@ -174,6 +175,7 @@ static void report(struct apply_worker *w, struct apply *a, bool last)
 	int64_t now;
 
 	a->written += w->written;
+	sync_ahead_wrote(a->shared.opt->ahead, w->written);
 	w->written = 0;
 	if (!a->shared.ctx || !a->shared.ctx->progress)
 		return;

@@ -18,7 +18,7 @@ struct apply_options {
 	int rootfd;       /* an empty directory of ours, mode 0700, that nobody else can enter */
 	unsigned threads; /* at least 1; the caller's thread is one of them */
 	bool chown;       /* set owners */
-	bool early_sync;  /* start write-back while writing */
+	struct sync_ahead *ahead; /* is told what was written; may be NULL */
 	struct varve_spool *spool; /* bodies that are written already; may be NULL */
 	/* Each thing that could not be kept; one call at a time. May be NULL. */
 	void (*loss)(void *user, const char *path, const char *what);

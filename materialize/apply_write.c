@@ -13,8 +13,6 @@
 #include "store/base/fsx.h"
 #include "store/base/text.h"
 
-#define EARLY_SYNC_STEP (8u << 20)
-
 static const struct plan_name *name_of(const struct apply_shared *a, uint32_t name)
 {
 	return &a->plan->names[name];
@@ -402,9 +400,6 @@ int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, c
 	if (r)
 		return fail_at(w->a, in->first_name, "cannot write", e);
 	w->written += n;
-	if (w->a->opt->early_sync && off / EARLY_SYNC_STEP != (off + n) / EARLY_SYNC_STEP)
-		/* A hint: start writing what is dirty, so that the last syncfs is short. */
-		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	if (atomic_fetch_sub(&b->remaining, n) != n)
 		return 0;
 	r = finish_file(w, fd, in, e);

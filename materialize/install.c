@@ -6,6 +6,7 @@
  */
 #include "materialize/install.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "materialize/apply.h"
 #include "materialize/cage.h"
 #include "materialize/spool.h"
+#include "materialize/sync_ahead.h"
 #include "materialize/users.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
@@ -30,6 +32,7 @@ struct job {
 	const struct varve_install_options *opt;
 	struct roots roots;
 	struct stage stage;
+	struct sync_ahead *ahead;
 	char id[17];
 	struct varve_install_result result;
 };
@@ -136,15 +139,19 @@ static int check_before(const struct job *j, struct varve_err *e)
 
 /* --- build --- */
 
-static int sync_stage(const struct job *j, struct varve_err *e)
+static int sync_stage(struct job *j, struct varve_err *e)
 {
 	struct varve_progress p = {.stage = VARVE_STAGE_SYNC, .object = j->stage.name};
+	int error;
 
 	if (j->opt->no_sync)
 		return 0;
 	progress_emit(j->roots.ctx, &p);
+	error = sync_ahead_end(VARVE_TAKE(j->ahead));
+	if (error)
+		errno = error;
 	/* Also tells of writes that failed in the background. */
-	if (syncfs(j->stage.fd))
+	if (error || syncfs(j->stage.fd))
 		return varve_fail_errno(e, "%s/%s: write to disk", TEXT_SAFE(j->roots.path),
 					TEXT_SAFE(j->stage.name));
 	p.finished = true;
@@ -202,7 +209,6 @@ static int build(struct job *j, struct varve_err *e)
 		.rootfd = j->stage.fd,
 		.threads = o->threads ? VARVE_MIN(o->threads, THREADS_MAX) : cpus(),
 		.chown = sets_owners(o),
-		.early_sync = !o->no_sync,
 		.spool = o->spool,
 		.loss = o->loss,
 		.user = o->user,
@@ -210,6 +216,12 @@ static int build(struct job *j, struct varve_err *e)
 	VARVE_FREE char *path = NULL;
 	int x;
 
+	if (!o->no_sync) {
+		j->ahead = spool_take_sync(o->spool);
+		if (!j->ahead)
+			j->ahead = sync_ahead_start(j->stage.fd);
+		a.ahead = j->ahead;
+	}
 	x = build_tree(j, &a, e);
 	if (x >= 0 && o->finish) {
 		if (asprintf(&path, "%s/%s", j->roots.path, j->stage.name) < 0) {
@@ -380,6 +392,7 @@ static int install_label(struct job *j, struct varve_err *e)
 	if (x < 0)
 		return x;
 	x = build(j, e);
+	(void)sync_ahead_end(VARVE_TAKE(j->ahead)); /* still there after a failure only */
 	if (!x)
 		x = publish(j, e);
 	if (x && !is_visible(j))

@@ -5,6 +5,7 @@
 
 #include "materialize/apply.h"
 #include "materialize/cage.h"
+#include "materialize/sync_ahead.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,11 +20,10 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 
-#define BATCH_BYTES     (1u << 20)
-#define BATCHES_MAX     16u          /* filled and not yet written, all layers together: 16 MiB */
-#define SMALL_FILE      (128u << 10) /* is not cut at the end of a batch */
-#define EARLY_SYNC_STEP (8u << 20)
-#define WRITERS_MAX     16u
+#define BATCH_BYTES (1u << 20)
+#define BATCHES_MAX 16u          /* filled and not yet written, all layers together: 16 MiB */
+#define SMALL_FILE  (128u << 10) /* is not cut at the end of a batch */
+#define WRITERS_MAX 16u
 
 /* A body that is in more than one batch. */
 struct big {
@@ -73,6 +73,7 @@ struct varve_spool {
 	struct batch *queue_first, **queue_last, *free_batches;
 	struct spool_layer *layers;
 	bool stop;
+	struct sync_ahead *ahead; /* NULL: nothing is synced, or install has taken it over */
 	struct varve_layer_ops ops;
 };
 
@@ -118,12 +119,7 @@ static int write_piece(struct spool_layer *l, const struct piece *p, const unsig
 		r = fsx_write_all(fd, bytes, p->n) || finish_body(fd, p) ? -1 : 0;
 		return close(fd) || r ? -1 : 0;
 	}
-	if (fsx_pwrite_all(b->fd, bytes, p->n, p->off))
-		return -1;
-	/* A hint: start writing what is dirty, so that the last syncfs is short. */
-	if (p->off / EARLY_SYNC_STEP != (p->off + p->n) / EARLY_SYNC_STEP)
-		(void)sync_file_range(b->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-	return 0;
+	return fsx_pwrite_all(b->fd, bytes, p->n, p->off);
 }
 
 /* Whether it was written or not, the last piece of a large body closes it. */
@@ -167,6 +163,7 @@ static void write_first(struct varve_spool *sp)
 		sp->queue_last = &sp->queue_first;
 	pthread_mutex_unlock(&sp->lock);
 	write_batch(b);
+	sync_ahead_wrote(sp->ahead, b->used);
 	pthread_mutex_lock(&sp->lock);
 	b->layer->pending--;
 	b->next = sp->free_batches;
@@ -498,8 +495,13 @@ const char *spool_path(const struct varve_spool *sp)
 	return sp ? sp->path : NULL;
 }
 
+struct sync_ahead *spool_take_sync(struct varve_spool *sp)
+{
+	return sp ? VARVE_TAKE(sp->ahead) : NULL;
+}
+
 int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const char *roots,
-		    unsigned threads, struct varve_err *e)
+		    unsigned threads, bool no_sync, struct varve_err *e)
 {
 	struct varve_spool *sp = calloc(1, sizeof(*sp));
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -519,6 +521,7 @@ int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const
 		varve_spool_free(sp);
 		return r;
 	}
+	sp->ahead = no_sync ? NULL : sync_ahead_start(sp->dir);
 	threads = threads ? threads : (unsigned)VARVE_MAX(cores, 1L);
 	while (sp->n_writers < VARVE_MIN(threads, WRITERS_MAX) &&
 	       pthread_create(&sp->writers[sp->n_writers], NULL, writer, sp) == 0)
@@ -542,6 +545,7 @@ void varve_spool_free(struct varve_spool *sp)
 	pthread_mutex_unlock(&sp->lock);
 	for (unsigned i = 0; i < sp->n_writers; i++)
 		(void)pthread_join(sp->writers[i], NULL);
+	(void)sync_ahead_end(sp->ahead);
 	while (sp->layers) {
 		struct spool_layer *next = sp->layers->next;
 

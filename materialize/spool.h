@@ -29,6 +29,8 @@ void spool_layer_end(struct spool_layer *l, bool ok);
 int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t index);
 /* Its directory, for a cage; NULL without a spool. */
 const char *spool_path(const struct varve_spool *sp);
+/* The thread that writes out what is spooled; it is the caller's from here on. May be NULL. */
+struct sync_ahead *spool_take_sync(struct varve_spool *sp);
 /* Would this body be there? */
 bool spool_has(const struct plan_inode *in);
 /* What is spooled has its place on the disk already: take it from what the plan needs. */

@@ -99,7 +99,7 @@ static void nowhere(void **state)
 	(void)snprintf(in_store, sizeof(in_store), "%s/escaped", f->dir);
 	put_layer(f, &m, "f a 1; h b a; d d; f d/e 2", VARVE_COMP_GZIP);
 	put_image(f, &m, 1);
-	assert_ok(varve_spool_new(&sp, &ctx, roots.dir, 2, &f->e), &f->e);
+	assert_ok(varve_spool_new(&sp, &ctx, roots.dir, 2, false, &f->e), &f->e);
 	follow_into_spool(f, &m, sp);
 	expect_caged("a layer that is followed");
 	assert_ok(varve_layer_ops()->read(f->s, &m.l[0].digest, &(struct varve_layer_facts){0},
