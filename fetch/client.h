@@ -28,7 +28,8 @@ struct endpoint {
 	char *authority; /* host[:port] as configured: also the key of credentials */
 	char *prefix;    /* path in front of the repository: "/v2", "/proxy/v2" */
 	bool https;
-	bool may_http; /* loopback, insecure: try http when TLS is not spoken */
+	bool may_http;   /* loopback, insecure: try http when TLS is not spoken */
+	bool speaks_tls; /* found out without roots to trust */
 	bool scheme_known;
 	bool insecure;
 	/* What it asked for; learned from the first 401. */

@@ -292,6 +292,8 @@ static void fill_request(struct call *c, const struct url *u)
 	rq->headers = c->redirected ? NULL : t->headers;
 	rq->proxy = proxy_for(&c->client->proxy, u);
 	rq->tls = &c->host->tls;
+	rq->no_roots = t->endpoint && t->endpoint->may_http && !t->endpoint->scheme_known &&
+		       !t->endpoint->speaks_tls && !c->redirected;
 	rq->limits = t->limits;
 	rq->refused = refused_addresses(c);
 	rq->bulk = c->bulk;

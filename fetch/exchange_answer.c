@@ -88,6 +88,18 @@ static bool try_http(struct call *c)
 	return true;
 }
 
+/* Now that a certificate is to be judged. True: sent again. */
+static bool try_with_roots(struct call *c)
+{
+	struct endpoint *p = c->targets[c->at].endpoint;
+
+	if (!c->rq.no_roots || c->rq.failure != HTTP_TLS_TRUST)
+		return false;
+	p->speaks_tls = true;
+	exchange_send(c);
+	return true;
+}
+
 static void network_failed(struct call *c)
 {
 	struct http_request *rq = &c->rq;
@@ -95,7 +107,7 @@ static void network_failed(struct call *c)
 			 rq->failure == HTTP_TIMEOUT || rq->failure == HTTP_STALL ||
 			 rq->failure == HTTP_BROKEN || rq->failure == HTTP_TLS_BROKEN;
 
-	if (try_http(c))
+	if (try_http(c) || try_with_roots(c))
 		return;
 	(void)varve_fail(&c->err, network_code(rq), "%s: %s (%s)", call_place(c),
 			 network_advice(rq), TEXT_SAFE(rq->error));

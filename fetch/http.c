@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One libcurl multi loop in the caller's thread; the only file that includes libcurl. */
+/* One libcurl multi loop in the caller's thread. */
 #include "fetch/http.h"
 
 #include <curl/curl.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
+#include "fetch/curl_load.h"
 #include "fetch/url.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -35,14 +35,6 @@ struct http {
 	struct buf system_pem; /* read when the first host has a CA of its own */
 };
 
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static CURLcode global_result;
-
-static void global_init(void)
-{
-	global_result = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
 uint64_t http_now_ms(void)
 {
 	struct timespec ts;
@@ -54,11 +46,10 @@ uint64_t http_now_ms(void)
 int http_new(struct http **ret, const struct varve_ctx *ctx, unsigned jobs, struct varve_err *e)
 {
 	struct http *h;
+	int r = curl_load(e);
 
-	(void)pthread_once(&global_once, global_init);
-	if (global_result != CURLE_OK)
-		return varve_fail(e, VARVE_E_NETWORK, "libcurl does not start: %s",
-				  curl_easy_strerror(global_result));
+	if (r < 0)
+		return r;
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return varve_fail_oom(e);
@@ -318,6 +309,11 @@ static bool set_tls(struct http *h, struct http_request *rq)
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
 		(void)curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
+	/* Reading the roots takes longer than most requests. */
+	if (rq->tls->skip_verify || rq->no_roots) {
+		(void)curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
+		(void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
+	}
 	if (rq->tls->cert_file) {
 		/* CVE-2026-8932: a connection with a client certificate is never shared. */
 		(void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);
@@ -326,7 +322,7 @@ static bool set_tls(struct http *h, struct http_request *rq)
 		    curl_easy_setopt(c, CURLOPT_SSLKEY, rq->tls->key_file) != CURLE_OK)
 			return false;
 	}
-	return set_ca(h, rq);
+	return rq->no_roots || set_ca(h, rq);
 }
 
 static bool set_method(struct http_request *rq)

@@ -69,6 +69,7 @@ struct http_request {
 	const struct http_tls *tls;
 	struct http_limits limits;
 	unsigned refused;  /* never connect to addresses of these classes: 1u << enum addr_class */
+	bool no_roots;     /* trust nobody: only to find out whether TLS is spoken there */
 	bool bulk;         /* HTTP/1.1, a connection of its own */
 	uint64_t body_max; /* of what is collected in body */
 	/*

@@ -175,8 +175,8 @@ static void report(struct apply_worker *w, struct apply *a, bool last)
 	int64_t now;
 
 	a->written += w->written;
-	sync_ahead_wrote(a->shared.opt->ahead, w->written);
-	w->written = 0;
+	sync_ahead_wrote(a->shared.opt->ahead, w->dirty);
+	w->written = w->dirty = 0;
 	if (!a->shared.ctx || !a->shared.ctx->progress)
 		return;
 	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);

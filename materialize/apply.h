@@ -18,7 +18,7 @@ struct apply_options {
 	int rootfd;       /* an empty directory of ours, mode 0700, that nobody else can enter */
 	unsigned threads; /* at least 1; the caller's thread is one of them */
 	bool chown;       /* set owners */
-	struct sync_ahead *ahead; /* is told what was written; may be NULL */
+	struct sync_ahead *ahead;  /* is told what was written; may be NULL */
 	struct varve_spool *spool; /* bodies that are written already; may be NULL */
 	/* Each thing that could not be kept; one call at a time. May be NULL. */
 	void (*loss)(void *user, const char *path, const char *what);
@@ -92,6 +92,7 @@ struct apply_worker {
 	struct apply_shared *a;
 	struct dir_cache dirs;
 	uint64_t written; /* body bytes since the last report */
+	uint64_t dirty;   /* what they and their metadata take on the disk */
 };
 
 /* A file whose body comes in several pieces, maybe to several threads. */

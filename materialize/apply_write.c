@@ -9,6 +9,7 @@
 #include <sys/xattr.h>
 
 #include "materialize/spool.h"
+#include "materialize/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/base/text.h"
@@ -322,6 +323,7 @@ int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct 
 	if (r)
 		return fail_at(w->a, in->first_name, "cannot write", e);
 	w->written += in->body_len;
+	w->dirty += sync_ahead_size(in->body_len);
 	return finish_file(w, fd, in, e);
 }
 
@@ -340,6 +342,7 @@ int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve
 	if (fsx_rename_noreplace(from, body, dir, n->name))
 		return fail_at(a, in->first_name, "cannot move the file into place", e);
 	w->written += in->body_len;
+	w->dirty += sync_ahead_size(in->body_len);
 	r = meta_set_moved(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
 	if (r < 0)
 		return r;
@@ -400,6 +403,7 @@ int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, c
 	if (r)
 		return fail_at(w->a, in->first_name, "cannot write", e);
 	w->written += n;
+	w->dirty += n;
 	if (atomic_fetch_sub(&b->remaining, n) != n)
 		return 0;
 	r = finish_file(w, fd, in, e);

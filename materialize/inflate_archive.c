@@ -3,9 +3,50 @@
 #include "inflate_codec.h"
 
 #include <archive.h>
+#include <pthread.h>
 #include <stdlib.h>
 
+#include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/library.h"
+
+/* Every function of libarchive that is used. */
+#define FUNCTIONS(X)                                                                               \
+	X(error_string)                                                                            \
+	X(filter_bytes)                                                                            \
+	X(read_data)                                                                               \
+	X(read_free)                                                                               \
+	X(read_new)                                                                                \
+	X(read_next_header)                                                                        \
+	X(read_open)                                                                               \
+	X(read_support_filter_bzip2)                                                               \
+	X(read_support_filter_xz)                                                                  \
+	X(read_support_format_raw)                                                                 \
+	X(set_error)
+
+static struct {
+#define FIELD(name) __typeof__(&archive_##name) name;
+	FUNCTIONS(FIELD)
+#undef FIELD
+} la;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct varve_err load_error;
+static int load_result;
+
+static void load(void)
+{
+#ifdef VARVE_LAZY_LIBRARIES
+#define ROW(name) {"archive_" #name, &la.name},
+	static const struct library_function rows[] = {FUNCTIONS(ROW)};
+#undef ROW
+
+	load_result = library_load("libarchive.so.13", rows, VARVE_ARRAY_SIZE(rows), &load_error);
+#else
+#define SET(name) la.name = archive_##name;
+	FUNCTIONS(SET)
+#undef SET
+#endif
+}
 
 struct archive_state {
 	struct archive *a;
@@ -20,20 +61,28 @@ struct archive_state {
 	uint8_t out[INFLATE_WINDOW];
 };
 
-static int state_new(void **ret, int (*filter)(struct archive *), struct varve_err *e)
+static int state_new(void **ret, bool xz, struct varve_err *e)
 {
-	struct archive_state *s = malloc(sizeof(*s));
+	struct archive_state *s;
 
+	(void)pthread_once(&once, load);
+	if (load_result < 0) {
+		if (e)
+			*e = load_error;
+		return load_result;
+	}
+	s = malloc(sizeof(*s));
 	if (!s)
 		return varve_fail_oom(e);
 	s->source_error = 0;
 	s->open = s->end = false;
 	s->window_n = 0;
 	s->given = 0;
-	s->a = archive_read_new();
-	if (!s->a || filter(s->a) != ARCHIVE_OK ||
-	    archive_read_support_format_raw(s->a) != ARCHIVE_OK) {
-		(void)archive_read_free(s->a);
+	s->a = la.read_new();
+	if (!s->a ||
+	    (xz ? la.read_support_filter_xz : la.read_support_filter_bzip2)(s->a) != ARCHIVE_OK ||
+	    la.read_support_format_raw(s->a) != ARCHIVE_OK) {
+		(void)la.read_free(s->a);
 		free(s);
 		return varve_fail(e, VARVE_E_UNSUPPORTED,
 				  "libarchive was built without this compression");
@@ -44,19 +93,19 @@ static int state_new(void **ret, int (*filter)(struct archive *), struct varve_e
 
 static int xz_open(void **ret, struct varve_err *e)
 {
-	return state_new(ret, archive_read_support_filter_xz, e);
+	return state_new(ret, true, e);
 }
 
 static int bzip2_open(void **ret, struct varve_err *e)
 {
-	return state_new(ret, archive_read_support_filter_bzip2, e);
+	return state_new(ret, false, e);
 }
 
 static void archive_state_free(void *state)
 {
 	struct archive_state *s = state;
 
-	(void)archive_read_free(s->a);
+	(void)la.read_free(s->a);
 	free(s);
 }
 
@@ -68,7 +117,7 @@ static la_ssize_t read_cb(struct archive *a, void *user, const void **ret)
 	if (s->in->n == 0) {
 		s->source_error = inflate_refill(s->in, s->e);
 		if (s->source_error < 0) {
-			archive_set_error(a, EIO, "source");
+			la.set_error(a, EIO, "source");
 			return -1;
 		}
 	}
@@ -81,7 +130,7 @@ static la_ssize_t read_cb(struct archive *a, void *user, const void **ret)
 
 static int fail(struct archive_state *s, struct varve_err *e)
 {
-	const char *why = archive_error_string(s->a);
+	const char *why = la.error_string(s->a);
 
 	if (s->source_error < 0)
 		return s->source_error;
@@ -93,7 +142,7 @@ static int fail(struct archive_state *s, struct varve_err *e)
 /* What libarchive did not use of its last window is behind the end of the stream. */
 static void give_back(struct archive_state *s)
 {
-	la_int64_t used = archive_filter_bytes(s->a, -1);
+	la_int64_t used = la.filter_bytes(s->a, -1);
 	uint64_t left = used >= 0 && (uint64_t)used < s->given ? s->given - (uint64_t)used : 0;
 
 	if (!left || left > s->window_n || s->in->n)
@@ -107,10 +156,10 @@ static int start(struct archive_state *s, struct varve_err *e)
 	struct archive_entry *entry;
 	int r;
 
-	if (archive_read_open(s->a, s, NULL, read_cb, NULL) != ARCHIVE_OK)
+	if (la.read_open(s->a, s, NULL, read_cb, NULL) != ARCHIVE_OK)
 		return fail(s, e);
 	s->open = true;
-	r = archive_read_next_header(s->a, &entry);
+	r = la.read_next_header(s->a, &entry);
 	if (r == ARCHIVE_EOF)
 		s->end = true;
 	else if (r != ARCHIVE_OK)
@@ -133,7 +182,7 @@ static int archive_next(void *state, struct inflate_input *in, const uint8_t **r
 			return r;
 	}
 	if (!s->end)
-		n = archive_read_data(s->a, s->out, sizeof(s->out));
+		n = la.read_data(s->a, s->out, sizeof(s->out));
 	if (n < 0)
 		return fail(s, e);
 	if (n == 0 && !s->end)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define STEP (64u << 20) /* bytes that are worth a sync */
+#define STEP (32u << 20) /* bytes that are worth a sync */
 
 struct sync_ahead {
 	int dir;

@@ -11,6 +11,11 @@
 struct sync_ahead;
 /* The file system of the directory. NULL: there is no such thread, which the calls below accept. */
 struct sync_ahead *sync_ahead_start(int dir);
+/* What a file with so many bytes takes, about: whole blocks, and its inode. */
+static inline uint64_t sync_ahead_size(uint64_t n)
+{
+	return (n + 4095) / 4096 * 4096 + 256;
+}
 /* So many bytes more are there to be written out; called by any thread. */
 void sync_ahead_wrote(struct sync_ahead *s, uint64_t n);
 /*

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+import urllib.parse
 
 from support import Case, Tokens, need_root, samples
 from support.registry_front import front
@@ -395,6 +396,16 @@ class Bearer(Auth):
             nginx = self.behind(challenge)
             self.new_varve().run("pull", f"{nginx.address}/team/app:1")
 
+    def test_scopes_in_the_order_of_the_challenge(self):
+        """Docker Hub looks at the first only: the challenged ones come first, each a parameter (ggcr#1312)."""
+        nginx = self.behind(self.header(f'Bearer realm="{self.realm}",service="test service",scope="repository:team/other:pull '
+                                        f'registry:catalog:* repository:host:5000/x:pull,push"'))
+        self.varve.run("pull", f"{nginx.address}/team/app:1")
+        [asked] = self.asked()
+        scopes = [v for k, v in urllib.parse.parse_qsl(urllib.parse.urlsplit(asked["path"]).query) if k == "scope"]
+        self.assertEqual(scopes, ["repository:team/other:pull", "registry:catalog:*", "repository:host:5000/x:pull,push",
+                                  "repository:team/app:pull"])
+
     def test_no_challenge_but_at_the_ping(self):
         """GCR: 401 without a challenge; /v2/ has it (c/image#211)."""
         server, http = front(self.origin, blobs="proxy_hide_header WWW-Authenticate;", manifests="proxy_hide_header WWW-Authenticate;")
@@ -445,7 +456,7 @@ class TokenPasswords(Bearer):
         self.auth_file({self.host: {"auth": basic("user:" + SECRET)}})
 
     test_anonymous = None
-    test_challenges = None
+    test_challenges = test_scopes_in_the_order_of_the_challenge = None
     test_no_challenge_but_at_the_ping = None
     test_answers_that_are_no_token = None
 

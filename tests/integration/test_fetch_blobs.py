@@ -35,16 +35,29 @@ class Blobs(Case):
 
     def partial(self, varve=None):
         """Bytes of the layer's partial file."""
-        for path in (varve or self.varve).store.glob(f"**/*{self.digest[7:]}*"):
-            if "blobs" not in path.parts:
-                return path.stat().st_size
-        return 0
+        path = (varve or self.varve).store / "tmp/partial" / self.digest[7:]
+        return path.stat().st_size if path.exists() else 0
+
+    def killed(self, ref, there):
+        """A pull that dies by SIGKILL when `there` bytes of the layer have come. Returns how many are in the partial file."""
+        process = self.varve.popen("pull", ref)
+        deadline = time.monotonic() + 30
+        while self.partial() < there and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        self.assertGreaterEqual(self.partial(), there)
+        return self.partial()
+
+    def plant(self, content):
+        """Other bytes in the partial file of the layer."""
+        (self.varve.store / "tmp/partial" / self.digest[7:]).write_bytes(content)
 
     def layer_requests(self):
         return [r for r in self.front.requests(self.digest[7:]) if r["status"] in (200, 206, 416)]
 
-    def assertPulled(self, ref, **kw):
-        result = self.varve.run("pull", ref, **kw)
+    def assertPulled(self, ref, pre=(), **kw):
+        result = self.varve.run(*pre, "pull", ref, **kw)
         self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
         return result
 
@@ -68,14 +81,7 @@ class Resume(Blobs):
 
     def test_killed_is_resumed(self):
         ref = self.behind("limit_rate 3m;")
-        process = self.varve.popen("pull", ref)
-        deadline = time.monotonic() + 20
-        while self.partial() < 2 * MIB and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        there = self.partial()
-        self.assertGreaterEqual(there, 2 * MIB)
+        there = self.killed(ref, 2 * MIB)
         self.assertPulled(ref)
         self.assertEqual(self.layer_requests()[-1]["range"], f"bytes={there}-{len(self.layer) - 1}")
         self.assertEqual(self.layer_requests()[-1]["status"], 206)
@@ -123,11 +129,7 @@ class Resume(Blobs):
     def test_damaged_partial(self):
         """A wrong byte in what is there: once from zero, without blaming the server (4.5)."""
         ref = self.behind(self.cut_first(2 * MIB) + "limit_rate 4m;")
-        process = self.varve.popen("pull", ref)
-        while self.partial() < MIB:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        self.killed(ref, MIB)
         for path in self.varve.store.glob(f"**/*{self.digest[7:]}*"):
             with open(path, "r+b") as file:
                 file.seek(1000)
@@ -138,27 +140,78 @@ class Resume(Blobs):
     def test_partial_that_is_whole(self):
         """Everything is there but the last step: nothing is asked for."""
         ref = self.behind("limit_rate 2m;")
-        process = self.varve.popen("pull", ref)
-        while self.partial() < MIB:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        for path in self.varve.store.glob(f"**/*{self.digest[7:]}*"):
-            path.write_bytes(self.layer)
+        self.killed(ref, MIB)
+        self.plant(self.layer)
         before = len(self.layer_requests())
         self.assertPulled(ref)
         self.assertEqual(len(self.layer_requests()), before)
 
     def test_partial_that_is_too_long(self):
         ref = self.behind("limit_rate 2m;")
-        process = self.varve.popen("pull", ref)
-        while self.partial() < MIB:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        for path in self.varve.store.glob(f"**/*{self.digest[7:]}*"):
-            path.write_bytes(self.layer + b"more")
+        self.killed(ref, MIB)
+        self.plant(self.layer + b"more")
         self.assertPulled(ref)
+
+
+class UnknownSize(Blobs):
+    """Layers of a schema1 manifest: nobody says how long they are, so ranges are open and 416 means something (4.7, 4.11)."""
+
+    OLD = "proxy_set_header Accept '';"
+
+    def setUp(self):
+        super().setUp()
+        layout = self.layout()
+        layout.image("a", [self.layer], compression="none", docker=True)
+        self.origin.push(layout, "a", "team/app", "1")
+
+    def again(self, content, **more):
+        """What is asked for the layer when its partial file has this content."""
+        ref = self.behind("limit_rate 3m;", manifests=self.OLD, **more)
+        self.killed(ref, MIB)
+        self.plant(content)
+        self.front.forget_log()
+        self.assertPulled(ref)
+        return [(r["status"], r["range"]) for r in self.layer_requests()]
+
+    def test_rest(self):
+        self.assertEqual(self.again(self.layer[:2 * MIB]), [(206, f"bytes={2 * MIB}-")])
+
+    def test_416_of_the_registry_when_all_is_there(self):
+        """docker-registry's 416 has the blob's Content-Length and 33 bytes: the status counts, not the length."""
+        self.assertEqual(self.again(self.layer), [(416, f"bytes={len(self.layer)}-")])
+
+    def test_416_of_the_registry_when_more_is_there(self):
+        asked = self.again(self.layer + b"more")
+        self.assertEqual(asked, [(416, f"bytes={len(self.layer) + 4}-"), (200, "")])
+
+    def test_whole_but_wrong(self):
+        """As long as it should be, by the registry's word; the digest says no."""
+        asked = self.again(b"X" + self.layer[1:])
+        self.assertEqual((asked[0][0], asked[-1]), (416, (200, "")))
+
+    def lying(self, value):
+        """A 416 that says something else about the length."""
+        ref = self.behind("limit_rate 3m;" + """header_filter_by_lua_block {
+            if ngx.status == 416 then ngx.header.content_range = %s end }""" % value, manifests=self.OLD)
+        self.killed(ref, MIB)
+        for content in (self.layer, self.layer + b"more"):
+            varve = self.varve
+            self.plant(content)
+            self.front.forget_log()
+            self.assertPulled(ref)
+            self.assertEqual((self.layer_requests()[-1]["status"], self.layer_requests()[-1]["range"]), (200, ""))
+            varve.blob(self.digest).unlink()
+            varve.run("check", status=4)
+            self.killed(ref, MIB)
+
+    def test_416_that_lies(self):
+        self.lying("'bytes */17'")
+
+    def test_416_without_a_length(self):
+        self.lying("nil")
+
+    def test_416_that_is_no_range(self):
+        self.lying("'bytes 0-16/17'")
 
 
 class Lies(Blobs):
@@ -302,6 +355,38 @@ class Time(Blobs):
         for word in ("3600", "You have reached your pull rate limit.", "0 of 100", "--wait"):
             self.assertIn(word, result.err + result.out)
 
+    def test_retry_after_as_a_date(self):
+        """HTTP-date: as many seconds from now."""
+        ref = self.behind(manifests="""access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then
+            ngx.header.retry_after = ngx.http_time(ngx.time() + 3); ngx.exit(429) end }""")
+        begin = time.monotonic()
+        self.assertPulled(ref)
+        self.assertGreater(time.monotonic() - begin, 1.9)  # a date has whole seconds
+        self.assertEqual([r["status"] for r in self.front.requests("/manifests/")][:2], [429, 200])
+
+    def test_wait(self):
+        """--wait waits for longer than a minute, and Ctrl-C ends that at once."""
+        ref = self.behind(manifests="""access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then
+            ngx.header.retry_after = 62; ngx.exit(429) end }""")
+        begin = time.monotonic()
+        result = self.varve.run("pull", "--wait", ref, timeout=120)
+        self.assertGreater(time.monotonic() - begin, 61)
+        self.assertIn("62 s", result.err)
+        self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
+
+    def test_wait_is_interrupted(self):
+        ref = self.behind(manifests="""access_by_lua_block { ngx.header.retry_after = ngx.http_time(ngx.time() + 3600); ngx.exit(429) }""")
+        self.varve.run("pull", ref, status=5)
+        process = self.varve.popen("pull", "--wait", ref)
+        time.sleep(1)
+        self.assertIsNone(process.poll())
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        self.assertLess(time.monotonic() - begin, 1)
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(len(self.front.requests("/manifests/")), 2)
+
     def test_retry_after_that_is_no_number(self):
         """985.86us is not 985 seconds (terrifi#50)."""
         ref = self.behind("""access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then
@@ -347,15 +432,31 @@ class Redirects(Blobs):
         self.assertEqual(len({r["path"] for r in cdn}), len(cdn), "a URL was used twice")
         self.assertEqual([r["status"] for r in cdn], [200, 206, 206])
 
-    def test_expired_url_is_fetched_anew(self):
-        """403 of the CDN right after the redirect is not a denial (4.16)."""
+    def refusing_cdn(self, turn, status, limit=0):
+        """The CDN refuses the n-th request of each blob, with a page as S3 has it; its first answer may be cut."""
         server, http = front(self.origin, other="""
           location /cdn/ { access_by_lua_block {
-              if ngx.shared.state:incr(string.gsub(ngx.var.uri, "^/cdn/[0-9]*", ""), 1, 0) == 1 then return ngx.exit(403) end }
-            rewrite ^/cdn/[0-9]*/(.*)$ /$1 break; proxy_pass http://%s; }""" % self.origin.address, blobs="""access_by_lua_block {
+              local n = ngx.shared.state:incr(string.gsub(ngx.var.uri, "^/cdn/[0-9]*", ""), 1, 0)
+              if n == 1 and %d > 0 then ngx.ctx.limit = %d end
+              if n == %d then ngx.status = %d; ngx.header.content_type = "application/xml"
+                ngx.say("<Error><Code>InvalidArgument</Code></Error>"); return ngx.exit(ngx.status) end }
+            rewrite ^/cdn/[0-9]*/(.*)$ /$1 break; proxy_pass http://%s; %s }""" % (limit, limit, turn, status, self.origin.address, CUT),
+            blobs="""access_by_lua_block {
             return ngx.redirect("/cdn/" .. ngx.shared.state:incr("n", 1, 0) .. ngx.var.uri, 307) }""")
         self.front = self.nginx(server, http=http, lua=True)
-        self.assertPulled(f"{self.front.address}/team/app:1")
+        return f"{self.front.address}/team/app:1"
+
+    def test_expired_url_is_fetched_anew(self):
+        """403 of the CDN right after the redirect is not a denial (4.16)."""
+        self.assertPulled(self.refusing_cdn(1, 403))
+
+    def test_xml_on_resume(self):
+        """400 and XML for the rest of a blob (registry.k8s.io#333): asked for anew, and no part of the layer."""
+        for status in (400, 401, 403):
+            self.varve = self.new_varve()
+            self.assertPulled(self.refusing_cdn(2, status, 2000000))
+            cdn = [r for r in self.front.requests("/cdn/") if self.digest[7:] in r["path"]]
+            self.assertEqual([r["status"] for r in cdn], [200, status, 206])
 
     def refused(self, location, status, word):
         ref = self.behind(f"return 302 {location};")
@@ -399,6 +500,23 @@ class Sharing(Blobs):
             out, err = process.communicate(timeout=60)
             self.assertEqual(process.returncode, 0, err)
         self.assertEqual(len(self.layer_requests()), 1)
+
+    def test_who_waits_shows_the_progress_of_the_other(self):
+        """As much as the first has got, on the second's terminal and as events."""
+        ref = self.behind("limit_rate 1500k;")
+        first = self.varve.popen("pull", ref)
+        while self.partial() < MIB:
+            time.sleep(0.02)
+        second = self.varve.popen("--progress=json", "pull", ref)
+        err = second.communicate(timeout=60)[1].decode()
+        self.assertEqual((second.returncode, first.communicate()[0] and first.returncode), (0, 0))
+        seen = [e for e in map(json.loads, filter(lambda line: line.startswith("{"), err.splitlines()))
+                if e.get("stage") == "wait" and e["object"] == self.digest]
+        done = [e["done"] for e in seen]
+        self.assertGreater(len(done), 3)
+        self.assertEqual(done, sorted(done))
+        self.assertGreaterEqual(done[0], MIB // 2)
+        self.assertEqual({e["total"] for e in seen}, {len(self.layer)})
 
     def test_who_waits_lists_a_blob_once(self):
         """The lease of a second process does not grow with the time that it waits."""

@@ -231,6 +231,35 @@ class Mirrors(Case):
         self.varve.run("pull", f"{self.domain_front.address}/team/app:1")
         self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
 
+    def test_damaged_cache(self):
+        """docker-registry as a cache whose copy is gone, empty, short or wrong: the registry itself is asked (distribution#4191)."""
+        cache = self.registry(proxy=f"http://{self.source.address}")
+        mirror = {"url": f"http://{cache.address}"}
+        self.pull([mirror])
+        path = cache.blob_file(self.digest)
+        deadline = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        whole = path.read_bytes()
+        for content in (None, b"", whole[:MIB], b"X" * len(whole)):
+            self.origin.forget_log()
+            if content is None:
+                path.unlink()
+            else:
+                path.write_bytes(content)
+            self.pull([mirror], varve=self.new_varve())
+            if content is not None:
+                self.assertTrue(self.origin.requests(self.digest[7:]), content and content[:10])
+
+    def test_nothing_with_200(self):
+        """The right Content-Length and no byte: not a success; each blob is asked for elsewhere, soon."""
+        mirror = self.mirror(blobs="header_filter_by_lua_block { ngx.ctx.limit = 0; ngx.ctx.over = true }" + CUT)
+        begin = time.monotonic()
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertLess(time.monotonic() - begin, 10)
+        self.assertEqual(len(self.origin.requests(self.digest[7:])), 1)
+        self.assertEqual(self.origin.requests(self.digest[7:])[0]["range"], "")
+
     def test_unknown_member(self):
         path = self.path("config")
         path.write_text('{"registires": {}}')

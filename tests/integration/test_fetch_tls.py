@@ -8,8 +8,9 @@ import socketserver
 import subprocess
 import threading
 
-from support import Case, Tokens, samples
+from support import Case, Tokens, need_root, samples
 from support.registry_front import front
+from support.servers import Server
 
 
 class Tls(Case):
@@ -152,6 +153,58 @@ class _Tunnel(socketserver.StreamRequestHandler):
             b.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+
+class Tinyproxy(Server):
+    """Debian's CONNECT proxy; it wants a password, and finds registry.example on this machine."""
+
+    def __init__(self, directory, user, password):
+        directory.mkdir()
+        self.directory = directory
+        super().__init__(directory / "log")
+        self.login = f"{user} {password}"
+
+    def command(self):
+        (self.directory / "hosts").write_text("127.0.0.1 localhost registry.example\n")
+        (self.directory / "conf").write_text(f"Port {self.port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\nMaxClients 50\n"
+                                             f"BasicAuth {self.login}\nLogLevel Connect\n")
+        return ["unshare", "-m", "sh", "-c", "mount --bind hosts /etc/hosts && exec tinyproxy -d -c conf".replace(
+            "hosts /", f"{self.directory}/hosts /").replace("conf", f"{self.directory}/conf")]
+
+
+class RealProxy(Tls):
+    """CONNECT with Basic authentication, by tinyproxy (5.14)."""
+
+    test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
+    test_half_a_pair = test_redirect_to_http = test_goaway = None
+
+    def setUp(self):
+        need_root()
+        super().setUp()
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https()
+        self.host = f"registry.example:{self.front.port}"
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host=self.host)
+        self.proxy = Tinyproxy(self.path("proxy"), "user", "proxy-secret").start()
+        self.addCleanup(self.proxy.stop)
+
+    def pull(self, login, status=0):
+        return self.varve.run("-v", "-v", "pull", f"{self.host}/team/app:1", status=status,
+                              env={"HTTPS_PROXY": f"http://{login}{self.proxy.address}"})
+
+    def test_password(self):
+        result = self.pull("user:proxy-secret@")
+        self.assertNotIn("proxy-secret", result.err)
+        self.assertTrue(self.front.requests("/blobs/"))
+        self.assertIn(f"CONNECT {self.host}", self.proxy.log())
+
+    def test_wrong_or_no_password(self):
+        for login in ("user:proxy-wrong@", ""):
+            result = self.pull(login, status=5)
+            self.assertIn("proxy", result.err)
+            self.assertRegex(result.err, "response 40[17]")
+            self.assertNotIn("proxy-wrong", result.err)
+        self.assertEqual(self.front.requests(), [])
 
 
 class Proxies(Tls):

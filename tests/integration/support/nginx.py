@@ -65,6 +65,10 @@ class Nginx(Server):
         entries = [json.loads(line) for line in path.read_text(errors="replace").split("\n") if line]
         return [e for e in entries if e["method"] and contains in e["path"]]
 
+    def forget_log(self):
+        """Start the access log anew."""
+        os.truncate(self.directory / "access.log", 0)
+
     def workers(self):
         """The pids of the worker processes."""
         path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"

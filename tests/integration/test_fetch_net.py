@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines that lose packets and connections that go dead, in a network namespace of the test (PROTOCOL 4.25, 9)."""
+
+import ctypes
+import subprocess
+import time
+
+from support import need_root
+from test_fetch_blobs import MIB, Blobs
+
+CLONE_NEWNET = 0x40000000
+
+
+def run(*command):
+    subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+class Network(Blobs):
+    """Servers and varve have a loopback of their own; the class has a process of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        need_root()
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        run("ip", "link", "set", "lo", "up")
+
+    def setUp(self):
+        super().setUp()
+        self.config = self.path("config")
+        self.config.write_text('{"stall_timeout": "2s", "connect_timeout": "1s", "retries": 2}')
+        self.addCleanup(run, "iptables", "-F")
+
+    def from_server(self, *rule):
+        """Packets of the server's side go by this rule from now on."""
+        run("iptables", "-A", "OUTPUT", "-p", "tcp", "--sport", self.front.port, *rule)
+
+    def test_half_open(self):
+        """After each 2 MB a connection is dead and nobody says so: the watchdog, then the rest by another connection."""
+        ref = self.behind()
+        self.from_server("-m", "connbytes", "--connbytes", "2000000:", "--connbytes-dir", "reply", "--connbytes-mode", "bytes",
+                         "-j", "DROP")
+        begin = time.monotonic()
+        self.assertPulled(ref, pre=("--config", self.config))
+        self.assertLess(time.monotonic() - begin, 60)
+        asked = self.layer_requests()
+        self.assertGreaterEqual(len(asked), 3)
+        self.assertTrue(all(r["range"].startswith("bytes=") for r in asked[1:]), asked)
+
+    def test_lost_packets(self):
+        ref = self.behind()
+        self.from_server("-m", "statistic", "--mode", "random", "--probability", "0.05", "-j", "DROP")
+        self.assertPulled(ref, timeout=120)
+        self.assertLess(sum(r["bytes"] for r in self.layer_requests()), 1.3 * len(self.layer))
+
+    def test_blackhole(self):
+        """Nothing comes back: an end within the time that was set, which names the host; no time-out for each blob."""
+        ref = self.behind()
+        self.from_server("-j", "DROP")
+        begin = time.monotonic()
+        result = self.varve.run("--config", self.config, "pull", ref, status=5)
+        self.assertLess(time.monotonic() - begin, 15)
+        self.assertIn(self.front.address, result.err)
+
+    def test_refused_in_the_middle(self):
+        """The line is down for three seconds in the middle of a blob, and comes back."""
+        ref = self.behind("limit_rate 2m;")
+        process = self.varve.popen("--config", self.config, "pull", ref)
+        while self.partial() < MIB:
+            time.sleep(0.02)
+        self.from_server("-j", "REJECT", "--reject-with", "tcp-reset")
+        time.sleep(3)
+        run("iptables", "-F")
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
