@@ -145,6 +145,17 @@ static int remember_trees(struct cli *c, struct varve_check_result *res, struct 
 	return r;
 }
 
+/* From a file that is on this machine, or over the network. */
+static int refetch_blob(void *user, const struct varve_digest *d, uint64_t size, const char *origin,
+			struct varve_err *e)
+{
+	struct varve_refetch *r = user;
+
+	return strncmp(origin, "file:", 5) == 0
+		       ? varve_import_blob(r->store, origin + 5, d, size, e)
+		       : varve_refetch_blob(r, d, size, origin, e);
+}
+
 static int check_store(struct cli *c, const struct check_options *o, struct varve_err *e)
 {
 	struct varve_check_options to = VARVE_CHECK_OPTIONS_INIT;
@@ -162,10 +173,8 @@ static int check_store(struct cli *c, const struct check_options *o, struct varv
 	to.repair = o->repair;
 	to.rebuild = o->rebuild;
 	to.layers = varve_layer_ops();
-	if (!c->g.offline) {
-		to.refetch = varve_refetch_blob;
-		to.refetch_user = &refetch;
-	}
+	to.refetch = refetch_blob;
+	to.refetch_user = &refetch;
 	to.finding = on_finding;
 	to.user = c;
 	if (c->g.json)

@@ -9,6 +9,10 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/text.h"
+#include "store/blob.h"
+#include "store/ingest.h"
+#include "store/store.h"
 
 #define POLL_MS 20u /* for readers that are behind */
 
@@ -154,12 +158,41 @@ static int by_size(const void *a, const void *b)
 	return x->size < y->size ? 1 : x->size > y->size ? -1 : digest_cmp(&x->digest, &y->digest);
 }
 
+/* Each blob reserves its place when it begins; that all of them have one is asked before the first.
+ */
+static int check_space(struct pull *p, struct varve_err *e)
+{
+	uint64_t needed = 0, room = store_fs_free(p->store);
+	struct varve_blob_info info;
+
+	for (size_t i = 0; i < p->n_needs; i++) {
+		const struct need *n = &p->needs[i];
+		uint64_t has;
+
+		if (n->key || n->size == VARVE_SIZE_UNKNOWN ||
+		    blob_stat(p->store, &n->digest, &info, NULL) != 0)
+			continue;
+		has = ingest_partial_room(p->store, &n->digest);
+		if (n->size > has && needed <= UINT64_MAX - (n->size - has))
+			needed += n->size - has;
+	}
+	if (needed <= room)
+		return 0;
+	return varve_fail(e, VARVE_E_NOSPACE,
+			  "not enough space: %s more have to be downloaded, the disk of the store "
+			  "%s has %s; varve gc frees what no image needs",
+			  TEXT_SIZE(needed), varve_store_path(p->store), TEXT_SIZE(room));
+}
+
 int pull_blobs(struct pull *p, struct varve_err *e)
 {
 	int r;
 
 	if (!p->n_needs)
 		return 0;
+	r = check_space(p, e);
+	if (r < 0)
+		return r;
 	qsort(p->needs, p->n_needs, sizeof(*p->needs), by_size);
 	p->next_need = 0;
 	p->result = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Do work on hostile data where it can write nowhere but below given directories and open no
- * connection (Landlock). Only threads are caged, never the process: hooks and the caller's own
- * threads stay free.
+ * Do work on hostile data where it can write nowhere but below given directories (Landlock), make
+ * no socket of any kind and run no program (seccomp). Only threads are caged, never the process:
+ * hooks and the caller's own threads stay free.
  */
 #pragma once
 

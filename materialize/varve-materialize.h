@@ -347,6 +347,14 @@ struct varve_import_options {
 VARVE_PUBLIC int varve_import(struct varve_store *s, const char *path, int fd,
 			      const struct varve_import_options *opt, struct varve_err *e);
 /*
+ * One blob of a size again, from the path that it was imported from: the file itself, or a member
+ * of an OCI layout or an uncompressed archive. For varve_check_options.refetch. VARVE_E_NOTFOUND:
+ * it does not hold it any more.
+ */
+VARVE_PUBLIC int varve_import_blob(struct varve_store *s, const char *path,
+				   const struct varve_digest *d, uint64_t size,
+				   struct varve_err *e);
+/*
  * "dir/ROOTFS_debian_sid.tar.xz" -> image "debian", tag "sid", label "debian_sid": lower-cased
  * basename up to the first of .tar, .sfs, .squashfs (or .iso, .tgz, .txz, .tzst, .wsl), "rootfs_"
  * cut off, tag "latest" if it has no "_". VARVE_E_USAGE if nothing is left.

@@ -502,12 +502,26 @@ done:
 	return 0;
 }
 
-uint64_t ingest_partial_size(struct varve_store *s, const struct varve_digest *d)
+static void stat_partial(struct varve_store *s, const struct varve_digest *d, struct stat *ret)
 {
 	char path[LAYOUT_PATH_MAX];
+
+	if (fstatat(s->root, layout_partial(d, path), ret, AT_SYMLINK_NOFOLLOW) < 0)
+		*ret = (struct stat){0};
+}
+
+uint64_t ingest_partial_size(struct varve_store *s, const struct varve_digest *d)
+{
 	struct stat st;
 
-	if (fstatat(s->root, layout_partial(d, path), &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
+	stat_partial(s, d, &st);
 	return (uint64_t)st.st_size;
+}
+
+uint64_t ingest_partial_room(struct varve_store *s, const struct varve_digest *d)
+{
+	struct stat st;
+
+	stat_partial(s, d, &st);
+	return VARVE_MAX((uint64_t)st.st_blocks * 512, (uint64_t)st.st_size);
 }

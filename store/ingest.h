@@ -61,3 +61,5 @@ int ingest_commit_unnamed(struct ingest *in, struct lease *l, struct varve_diges
 			  uint64_t *ret_size, struct varve_err *e);
 /* Bytes that another process (or an earlier one) has of it so far; 0 if none. */
 uint64_t ingest_partial_size(struct varve_store *s, const struct varve_digest *d);
+/* Bytes that it takes on the disk already: another process may have reserved all of it. */
+uint64_t ingest_partial_room(struct varve_store *s, const struct varve_digest *d);

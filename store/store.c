@@ -109,7 +109,8 @@ uint64_t store_fs_free(const struct varve_store *s)
 
 	if (fstatvfs(s->root, &v) < 0)
 		return UINT64_MAX;
-	return (uint64_t)v.f_bavail * v.f_frsize;
+	/* Root may use the reserved blocks, too. */
+	return (uint64_t)(geteuid() == 0 ? v.f_bfree : v.f_bavail) * v.f_frsize;
 }
 
 bool store_disk_full(int err)

@@ -116,6 +116,24 @@ class DiskFull(FaultCase):
         subprocess.run(["mount", "-o", "remount,size=16m", point], check=True)
         varve.run("--offline", "install", self.ref)
 
+    def test_pull_says_what_it_needs_before_it_fetches(self):
+        """Each layer has room and all three have not: no blob is asked for, and what is there already is not counted."""
+        point = self.tmpfs(2 * MIB)
+        varve = self.on(point, self.dir / "roots")
+        filler = point / "filler"
+        self.fill(filler, point, 700 * KIB)
+        result = varve.run("pull", self.ref, status=7)
+        self.assertRegex(result.err, r"not enough space: 9\d\d\.\d KiB more have to be downloaded")
+        self.assertEqual(self.server.requests("GET", "/blobs/"), [])
+        filler.unlink()
+        varve.run("pull", self.ref)
+        self.fill(filler, point, 500 * KIB)
+        self.varve.run("pull", self.ref)
+        digest = json.loads(self.varve.run("inspect", "--raw", "manifest", self.ref).out)["layers"][1]["digest"]
+        varve.blob(digest).unlink()
+        varve.run("pull", self.ref)  # one layer is missing: it has room
+        varve.run("check", "--read-data")
+
     def test_too_few_inodes(self):
         layout = self.layout()
         tar = Tar()

@@ -296,3 +296,72 @@ class LowerStores(StoreCase):
         self.varve.run("gc", env=self.config)
         self.varve.run("check", env=self.config)
         self.varve.run("--offline", "install", self.one, env=self.config)
+
+
+class RepairFromFiles(Case):
+    """Blobs of imported images come again from the file that they were imported from, without any network."""
+
+    def damage_each(self, ref, how, only):
+        """Every blob of the image in turn (or those of `only`); what a repair says to each."""
+        manifest = self.varve.json("inspect", ref)["image"]["manifest"]
+        document = json.loads(self.varve.run("inspect", "--raw", "manifest", ref).out)
+        for digest in only or (manifest, document["config"]["digest"], *(layer["digest"] for layer in document["layers"])):
+            how(self.varve.blob(digest))
+            yield self.varve.run("--offline", "check", "--read-data", "--repair", status=None)
+
+    @staticmethod
+    def flip(path):
+        path.chmod(0o644)
+        data = path.read_bytes()
+        path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+    def assertHealed(self, ref, only=()):
+        for how in (self.flip, pathlib.Path.unlink):
+            for result in self.damage_each(ref, how, only):
+                self.assertEqual(result.status, 0, str(result))
+                self.assertIn("fetched again", result.out + result.err)
+        self.varve.run("check", "--read-data")
+
+    def layout_of(self, *names):
+        layout = self.layout()
+        for name in names:
+            layout.image(name, [Tar().dir("d").file("d/f", name * 3000), Tar().file("g", name)])
+        return layout
+
+    def test_layout(self):
+        layout = self.layout_of("a")
+        self.varve.run("import", layout.path, "local/a:1")
+        self.assertHealed("local/a:1")
+
+    def test_archives(self):
+        layout = self.layout_of("a")
+        tar = self.dir / "layout.tar"
+        subprocess.run(["tar", "-cf", tar, "-C", layout.path, "."], check=True)
+        self.varve.run("import", tar, "local/oci:1")
+        self.assertHealed("local/oci:1")
+        docker = self.dir / "docker.tar"
+        subprocess.run(["skopeo", "--insecure-policy", "copy", "-q", f"oci:{layout.path}:a", f"docker-archive:{docker}:x/y:1"], check=True)
+        self.varve.run("import", docker, "local/docker:1")
+        document = json.loads(self.varve.run("inspect", "--raw", "manifest", "local/docker:1").out)
+        self.assertHealed("local/docker:1", [layer["digest"] for layer in document["layers"]])
+
+    def test_rootfs(self):
+        """The layer is the file itself. Changed or gone, that is said, and nothing else is taken for it."""
+        tar = self.dir / "rootfs_a_b.tar.gz"
+        subprocess.run(["gzip", "-n"], input=Tar().file("f", "x" * 9000).bytes(), stdout=open(tar, "wb"), check=True)
+        self.varve.run("import", tar)
+        layer = json.loads(self.varve.run("inspect", "--raw", "manifest", "localhost/a:b").out)["layers"][0]["digest"]
+        for how in (self.flip, pathlib.Path.unlink):
+            how(self.varve.blob(layer))
+            self.varve.run("--offline", "check", "--read-data", "--repair")
+        self.varve.run("check", "--read-data")
+        was = tar.read_bytes()
+        for content in (was[:-1] + b"X", b"", b"short", None):
+            self.flip(self.varve.blob(layer)) if self.varve.blob(layer).exists() else None
+            tar.unlink() if content is None else tar.write_bytes(content)
+            result = self.varve.run("--offline", "check", "--read-data", "--repair", status=4)
+            self.assertIn(str(tar), result.out + result.err)
+            self.assertFalse(self.varve.blob(layer).exists())
+        tar.write_bytes(was)
+        self.varve.run("check", "--repair")
+        self.varve.run("--offline", "install", "localhost/a:b")
