@@ -28,7 +28,8 @@ def owned(names):
     found = set()
     for line in out.splitlines():
         if line.startswith("/") and line != "/." and os.path.lexists(line):
-            found.add(os.path.join(os.path.realpath(os.path.dirname(line)), os.path.basename(line)))
+            parent = os.path.realpath(os.path.dirname(line))
+            found |= {parent, os.path.join(parent, os.path.basename(line))} - {"/"}
     return sorted(p for p in found if not os.path.ismount(p))
 
 
@@ -60,13 +61,13 @@ def layer(names):
 
 def change(files):
     """What a build does to the layers below: deletes, replaces, empties a directory, adds attributes."""
-    tar = Tar()
+    tar = Tar().dir("usr/share/doc", mtime="1700000000.5").opaque("usr/share/doc").file("usr/share/doc/only", "this", mtime=1700000001)
+    files = [f for f in files if not f.startswith("usr/share/doc/")]
     for path in files[::7]:
         tar.whiteout(path)
     for i, path in enumerate(files[3::11]):
         if path not in files[::7]:
             tar.file(path, f"replaced {i}", mode=0o6711 if i % 3 == 0 else 0o600, uid=1000 + i, gid=i, mtime=f"{1700000000 + i}.123456789")
-    tar.dir("usr/share/doc", mtime="1700000000.5").opaque("usr/share/doc").file("usr/share/doc/only", "this", mtime=1700000001)
     tar.file("usr/bin/able", "x", mode=0o755, mtime=7, xattrs={"security.capability": bytes.fromhex("0100000200200000000000000000000000000000")})
     return tar.dir("var/empty", mode=0o1777, uid=42, mtime=1).symlink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC", mtime=2)
 
@@ -77,7 +78,7 @@ class Real(UserCase):
         self.assertGreater(len(names), 1, patterns)
         lower, base_files = layer(packages("base-files", "coreutils", "bash", "libc6"))
         upper, files = layer(names)
-        self.assertGreater(len(files), 100)
+        self.assertGreater(len(files), 50)
         image = self.layout()
         image.image("i", [compress(t.bytes(), "gzip") for t in (lower, upper, change(sorted(files + base_files)))])
         subprocess.run(["chmod", "-R", "a+rX", image.path], check=True)
@@ -118,7 +119,7 @@ class Languages(Real):
 
 class Systems(Real):
     def test_containers(self):
-        self.check("skopeo", "umoci", "containers-*", "golang-github-containers-*", "crun", "conmon")
+        self.check("skopeo", "umoci", "docker-registry", "podman", "busybox-static", "golang-github-containers-*", "crun", "conmon")
 
     def test_web_server(self):
         self.check("nginx*", "libnginx*", "apache2-utils", "libluajit*", "lua-*", "openssl", "ca-certificates")
