@@ -14,7 +14,7 @@
 
 struct making {
 	struct toc_writer *w;
-	uint8_t *seen; /* a bit for each inode with one name that was met */
+	uint8_t *seen; /* a bit for each inode that was met and is no directory */
 	char **first;  /* inode number -> first path of what has several; NULL: not met yet */
 	struct varve_xattr *xattrs;
 	void **owned; /* keys and values to free */
@@ -170,10 +170,12 @@ static int put(struct squashfs *q, const char *path, sqfs_inode_generic_t *inode
 	struct making *m = user;
 	uint32_t number = inode->base.inode_number;
 	struct tar_entry t = {.path = span_str(path), .link = span_of("", 0)};
+	bool again = squashfs_nlink(inode) > 1 && m->first[number];
 	int r = 0;
 
-	if (!S_ISDIR(type_bits(inode->base.type)) && squashfs_nlink(inode) <= 1) {
-		/* Its body would be that of two files, and a tar has no such thing. */
+	if (!S_ISDIR(type_bits(inode->base.type)) && !again) {
+		/* Its body would be that of two files, and a tar has no such thing. Inodes that
+		 * differ may claim one number. */
 		if (m->seen[number / 8] & 1u << number % 8)
 			return varve_fail(
 				e, VARVE_E_UNSAFE,
@@ -181,7 +183,7 @@ static int put(struct squashfs *q, const char *path, sqfs_inode_generic_t *inode
 				TEXT_SAFE(path));
 		m->seen[number / 8] |= (uint8_t)(1u << number % 8);
 	}
-	if (squashfs_nlink(inode) > 1 && m->first[number]) {
+	if (again) {
 		t.flags = TAR_HARDLINK;
 		t.link = span_str(m->first[number]);
 		t.mode = S_IFREG;
