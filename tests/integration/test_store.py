@@ -5,6 +5,7 @@ import json
 import pathlib
 import random
 import subprocess
+import tarfile
 import time
 
 from support import Case, Tar, Varve, binary, need_root
@@ -365,3 +366,68 @@ class RepairFromFiles(Case):
         tar.write_bytes(was)
         self.varve.run("check", "--repair")
         self.varve.run("--offline", "install", "localhost/a:b")
+
+
+class OlderStore(Case):
+    """A store of an earlier version, whose records have fewer members: it is used as it is, and brought forward as it is written."""
+
+    FROZEN = pathlib.Path(__file__).parent / "data/store-records-1.tar.xz"
+    ONE, TWO = "127.0.0.1:5123/team/one:1", "127.0.0.1:5123/team/two:1"
+
+    def setUp(self):
+        super().setUp()
+        place = self.path("old")
+        with tarfile.open(self.FROZEN) as archive:
+            archive.extractall(place)
+        self.varve.store = place / "store"
+
+    def names(self):
+        return {i["name"]: i for i in self.varve.json("list")["images"]}
+
+    def test_read_and_written(self):
+        names = self.names()
+        self.assertEqual(sorted(names), [self.ONE, self.TWO, "local/file:1", "mine:2"])
+        self.assertEqual([n for n, i in names.items() if i["pinned"]], [self.TWO])
+        self.assertTrue(all(i["complete"] for i in names.values()))
+        self.varve.run("check", "--read-data")
+        self.varve.run("list", "--installed")
+        self.varve.run("--offline", "install", "mine:2")
+        self.assertEqual((self.varve.tree("mine:2") / "one").read_text(), "1")
+        self.varve.run("tag", self.TWO, "new:1")
+        self.varve.run("remove", self.TWO, "local/file:1")
+        self.varve.run("gc")
+        self.assertEqual(sorted(self.names()), [self.ONE, "mine:2", "new:1"])
+        self.varve.run("check", "--read-data")
+        self.varve.run("--offline", "install", "new:1")
+        self.assertFalse((self.varve.tree("new:1") / "etc/name").exists())
+
+    def test_read_only(self):
+        """Nothing is brought forward where nothing can be written."""
+        need_root()
+        subprocess.run(["mount", "--bind", self.varve.store, self.varve.store], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.varve.store], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", self.varve.store], check=True)
+        self.assertEqual(len(self.names()), 4)
+        self.varve.run("--offline", "install", "mine:2")
+        self.assertEqual((self.varve.tree("mine:2") / "one").read_text(), "1")
+
+    def test_rebuild(self):
+        """Its index is lost: what index.json and installs.json of that version say is enough."""
+        (self.varve.store / "db/data.mdb").unlink()
+        self.varve.run("check", "--rebuild", status=(0, 4))
+        names = self.names()
+        self.assertEqual(sorted(names), [self.ONE, self.TWO, "local/file:1", "mine:2"])
+        self.assertTrue(names[self.TWO]["pinned"])
+        self.varve.run("check", "--read-data")
+
+    def test_newer(self):
+        """A feature that this version does not know, and a higher number: refused, and nothing is touched."""
+        version = self.varve.store / "VERSION"
+        was = version.read_text()
+        for text in (was.replace("incompat:", "incompat: sharded-blobs"), was.replace("varve 1", "varve 2")):
+            version.write_text(text)
+            before = (self.varve.store / "db/data.mdb").read_bytes()
+            for command in (["list"], ["gc"], ["check", "--rebuild"], ["pull", self.ONE]):
+                result = self.varve.run(*command, status=(1, 2, 3, 4, 5, 6, 7))
+                self.assertIn("newer varve", result.err)
+            self.assertEqual((self.varve.store / "db/data.mdb").read_bytes(), before)
