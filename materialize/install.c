@@ -83,6 +83,18 @@ static int check_reference(const struct job *j, const struct tree *t, struct var
 		TEXT_SAFE(j->opt->label));
 }
 
+/* The active tree is recorded under the label, and a mount or a link is in its place. */
+static bool is_hidden(const struct job *j, const struct tree_scan *s)
+{
+	const struct tree *active = tree_by_directory(s, "rootfs");
+
+	for (size_t i = 0; active && active->odd && i < s->records.n; i++)
+		if (!strcmp(s->records.items[i].directory, "rootfs") &&
+		    !strcmp(s->records.items[i].label, j->opt->label))
+			return true;
+	return false;
+}
+
 /* *ret_old: the tree that will be replaced, or NULL. */
 static int check_existing(const struct job *j, const struct tree_scan *s,
 			  const struct tree **ret_old, struct varve_err *e)
@@ -97,6 +109,11 @@ static int check_existing(const struct job *j, const struct tree_scan *s,
 	if (!t)
 		t = tree_by_label(s, j->opt->label);
 	*ret_old = t;
+	if (!t && is_hidden(j, s))
+		return varve_fail(e, VARVE_E_BUSY,
+				  "%s/rootfs: is the tree of that label, and something is mounted "
+				  "there; unmount it before the tree is replaced",
+				  TEXT_SAFE(j->roots.path));
 	if (!t)
 		return 0;
 	if (t->odd)

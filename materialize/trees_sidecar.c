@@ -204,6 +204,10 @@ void sidecar_sweep(const struct roots *r, const struct tree_scan *s)
 {
 	struct varve_install_list l;
 
+	/* What is in a tree that lies below a mount cannot be known. */
+	for (size_t i = 0; i < s->n; i++)
+		if (s->trees[i].odd)
+			return;
 	if (sidecar_list(r, &l, NULL) < 0)
 		return;
 	for (size_t i = 0; i < l.n; i++)

@@ -143,6 +143,21 @@ class Mistakes(Trees):
                 subprocess.run(["umount", self.roots / name], check=True)
         self.assertEqual((self.who(), self.who("rootfs_debian_sid"), self.who("rootfs_new")), ("rootfs_alpine_3", "rootfs_debian_sid", "new"))
 
+    def test_install_under_the_label_of_a_hidden_tree(self):
+        """A mount lies over the active tree: its label is not free."""
+        need_root()
+        self.install("mine", "--switch")
+        names = sorted(os.listdir(self.roots))
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", self.roots / "rootfs"], check=True)
+        try:
+            for more in ((), ("--force",)):
+                self.assertIn("/rootfs", self.install("mine", *more, status=6).err)
+        finally:
+            subprocess.run(["umount", self.roots / "rootfs"], check=True)
+        self.assertEqual(sorted(os.listdir(self.roots)), names)
+        self.install("mine", "--force")
+        self.assertEqual((self.roots / "rootfs/who").read_text(), "new")
+
     def test_install_not_writable(self):
         need_root()
         place = self.tmpfs("16m")
