@@ -393,11 +393,16 @@ static enum varve_install_state state_of(enum tree_kind kind)
 				      : VARVE_INSTALL_READY;
 }
 
+/* Or it may be: below a mount nobody can see. */
 static bool on_disk(const struct tree_scan *s, const struct varve_install *in)
 {
-	for (size_t i = 0; i < s->n; i++)
-		if (s->trees[i].record == in && s->trees[i].kind != TREE_DELETED)
+	for (size_t i = 0; i < s->n; i++) {
+		const struct tree *t = &s->trees[i];
+
+		if (t->odd ? !strcmp(t->directory, in->directory)
+			   : t->record == in && t->kind != TREE_DELETED)
 			return true;
+	}
 	return false;
 }
 

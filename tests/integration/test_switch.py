@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Switching, going back, adopting what others made, and who is in the way."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -152,9 +153,16 @@ class Mistakes(Trees):
         try:
             for more in ((), ("--force",)):
                 self.assertIn("/rootfs", self.install("mine", *more, status=6).err)
+            self.varve.run("remove", "localhost/x:1", status=None)
+            self.install("other")
+            self.varve.run("check", "--repair")
+            self.varve.run("remove", "--installed", "other")
+            self.varve.run("gc")
         finally:
             subprocess.run(["umount", self.roots / "rootfs"], check=True)
         self.assertEqual(sorted(os.listdir(self.roots)), names)
+        recorded = json.loads((self.varve.store / "installs.json").read_text())["installs"]
+        self.assertIn("mine", [i["label"] for i in recorded])
         self.install("mine", "--force")
         self.assertEqual((self.roots / "rootfs/who").read_text(), "new")
 
