@@ -182,6 +182,24 @@ class Exports(Case):
         third.run("install", "example.com/all:1")
         self.assertSameTree(self.tree, third.tree("example.com/all:1"))
 
+    def test_docker_archive_of_several(self):
+        """One layer for both: it is in the archive once; skopeo and a second store find each by its name."""
+        self.layout_.image("more", [*layers()[:1], Tar().file("more", "m", mtime=30)])
+        self.varve.run("import", self.layout_.path, "example.com/more:2", "--path", "more")
+        path = self.dir / "two.tar"
+        self.varve.run("export", "example.com/all:1", "example.com/more:2", "--format", "docker-archive", "-o", path)
+        listed = json.loads(tarfile.open(path).extractfile("manifest.json").read())
+        self.assertEqual([i["RepoTags"] for i in listed], [["example.com/all:1"], ["example.com/more:2"]])
+        names = tarfile.open(path).getnames()
+        self.assertEqual(len(names), len(set(names)))
+        other = self.new_varve()
+        other.run("import", path)
+        for i, name in enumerate(("example.com/all:1", "example.com/more:2")):
+            self.varve.run("install", "--force", name)
+            oracle.skopeo_copy(f"docker-archive:{path}:@{i}", f"oci:{self.path('copied')}:x")
+            other.run("install", name)
+            self.assertSameTree(self.varve.tree(name), other.tree(name))
+
     def test_oci(self):
         path = self.dir / "layout"
         self.varve.run("export", "example.com/all:1", "-o", path)
@@ -205,9 +223,16 @@ class Exports(Case):
         for form in ("docker-archive", "oci-tar"):
             path = self.export(form + ".tar", "--format", form)
             store = self.path("podman")
-            out = subprocess.run(["podman", "--root", store, "--runroot", self.path("run"), "--storage-driver", "vfs",
-                                  "load", "-i", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            podman = ["podman", "--root", store, "--runroot", self.path("run"), "--tmpdir", self.path("tmp"), "--events-backend", "none",
+                      "--storage-driver", "overlay"]
+            out = subprocess.run([*podman, "load", "-i", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             self.assertEqual(out.returncode, 0, out.stdout)
+            image = subprocess.run([*podman, "images", "-q"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[0]
+            place = subprocess.run([*podman, "image", "mount", image], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[-1]
+            self.addCleanup(subprocess.run, [*podman, "image", "umount", "-a", "-f"], stdout=subprocess.DEVNULL)
+            # podman gives a file the attributes of its last hard-link entry, and its root some of its own.
+            links = (b".", b"a/one", b"a/two", b"a/new", b"a/three")
+            self.assertSameTree(self.tree, place, [lambda path, key, a, b: path in links and key in ("mode", "uid", "gid", "mtime")])
 
     def test_wsl(self):
         layout = self.layout()

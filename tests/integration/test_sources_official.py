@@ -194,6 +194,28 @@ class Official(Case):
                 if status:
                     self.assertNothingLeft(varve)
 
+    def test_hosts(self):
+        """GitLab's and cgit's forms of an address, as the library files of Arch Linux and Ubuntu need them."""
+        folder = self.path("web")
+        places = {"gitlab.archlinux.org": ("archlinux/docker", "gl/archlinux/docker/-/raw/" + COMMIT, "/gl/{repo}/-/raw/{commit}/{path}"),
+                  "git.launchpad.net": ("cloud/+oci/base", "cg/cloud/+oci/base/plain", "/cg/{repo}/plain/{path}?id={commit}")}
+        server = self.serve(folder)
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        config = self.path("config.json")
+        config.write_text(json.dumps({"official": {"library": base + "/library/{image}",
+                                                   "hosts": {host: base + form for host, (_, _, form) in places.items()}}}))
+        (folder / "library").mkdir(parents=True)
+        for i, (host, (repo, place, _)) in enumerate(places.items()):
+            (folder / place / "d").mkdir(parents=True)
+            (folder / place / "d/Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
+            (folder / place / "d/root.tar").write_bytes(Tar().file("host", host).bytes())
+            (folder / f"library/img{i}").write_text(f"Maintainers: A <a@b> (@a)\nGitRepo: https://{host}/{repo}\nGitFetch: refs/heads/x\n\n"
+                                                    f"Tags: 1, latest\nArchitectures: amd64\nGitCommit: {COMMIT}\nDirectory: d\n")
+            self.varve.run("--config", config, "pull", "--source", "official", f"img{i}:1")
+            self.assertEqual(self.varve.run("cat", f"img{i}:1", "host").out, host)
+        self.assertIn((f"/cg/cloud/+oci/base/plain/d/root.tar?id={COMMIT}", None), server.seen)
+        self.assertCleanStore()
+
     def test_concatenated(self):
         """Docker's ADD reads every archive of the file, as tar --ignore-zeros does."""
         first, second = Tar().file("f", "1").file("g", "old").bytes(), Tar().file("g", "new").file("h", "3").bytes()
