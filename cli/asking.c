@@ -12,6 +12,7 @@ struct subject {
 	const char *reference, *label, *directory, *source, *origin, *settings;
 	const struct varve_platform *platform;
 	struct varve_digest target;
+	uint32_t made;
 };
 
 static char *copy(const char *text, bool *failed)
@@ -63,6 +64,7 @@ static int add(struct questions *q, const struct subject *s, struct varve_err *e
 		.directory = copy(s->directory, &failed),
 		.platform = *s->platform,
 		.have = s->target,
+		.made = s->made,
 		.answer = why ? ANSWER_NOT_ASKED : ANSWER_CURRENT,
 	};
 	if (!why && strcmp(s->source, "official") == 0)
@@ -140,6 +142,7 @@ int ask_trees(struct cli *c, struct questions *q, int argc, char **argv, struct 
 					.source = t->source,
 					.origin = t->origin,
 					.settings = t->settings,
+					.made = t->made,
 					.platform = &t->platform,
 					.target = t->target,
 				},

@@ -10,7 +10,8 @@ enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR, ANSWER_NOT_ASKED };
 struct question {
 	char *reference, *label; /* label NULL: the stored image of that name */
 	char *origin;            /* of the official source; NULL: a registry is asked */
-	char *settings;          /* of a tree: how it was made */
+	char *settings;          /* of a tree: the options that it was made with */
+	uint32_t made;           /* of a tree: VARVE_MADE_* */
 	char *directory;         /* of a tree: its name in the roots dir */
 	struct varve_platform platform;
 	struct varve_digest have, now; /* now is not set for the official source */

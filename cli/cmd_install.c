@@ -439,14 +439,17 @@ static int install_one(struct cli *c, const struct install_options *o, const cha
 	return varve_wrap(e, r, "install %s", varve_reference_familiar(&job.ref, name));
 }
 
-/* The ids of the whole process: what is made with others has to wait for another command. */
-static int check_userns(bool was, bool now, struct varve_err *e)
+/* The ids of the whole process: what is made with others has to wait for another command. Where it
+ * is not recorded how a tree was made, what is said now counts. */
+static int check_userns(const struct question *q, bool was, bool now, struct varve_err *e)
 {
-	if (was == now)
-		return 0;
-	return varve_fail(e, VARVE_E_USAGE,
-			  was ? "it was made with --userns: give --userns, too"
-			      : "it was made without --userns: run the same without it");
+	if (was && !now)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "it was made with --userns: give --userns, too");
+	if (!was && now && q->made && !(q->made & VARVE_MADE_USERNS))
+		return varve_fail(e, VARVE_E_USAGE,
+				  "it was made without --userns: run the same without it");
+	return 0;
 }
 
 int install_again(struct cli *c, const struct install_options *o, const struct question *q,
@@ -467,7 +470,7 @@ int install_again(struct cli *c, const struct install_options *o, const struct q
 	if (r == 0)
 		r = settings_read(&settings, q->settings, e);
 	if (r == 0)
-		r = check_userns(settings.making.userns, o->making.userns, e);
+		r = check_userns(q, settings.making.userns, o->making.userns, e);
 	if (r == 0) {
 		(void)snprintf(tree, sizeof(tree), "%s/%s", roots, q->directory);
 		settings_apply(&settings, tree, &anew.finishing, &anew.making);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fetch/curl_load.h"
 
-#include <curl/curl.h>
 #include <pthread.h>
 #include <stdarg.h>
 
@@ -13,35 +12,16 @@ static struct varve_err error;
 static int result;
 
 #ifdef VARVE_LAZY_LIBRARIES
-/* Every function of libcurl that is used. */
-#define FUNCTIONS(X)                                                                               \
-	X(easy_cleanup)                                                                            \
-	X(easy_getinfo)                                                                            \
-	X(easy_init)                                                                               \
-	X(easy_setopt)                                                                             \
-	X(easy_strerror)                                                                           \
-	X(global_init)                                                                             \
-	X(multi_add_handle)                                                                        \
-	X(multi_cleanup)                                                                           \
-	X(multi_info_read)                                                                         \
-	X(multi_init)                                                                              \
-	X(multi_perform)                                                                           \
-	X(multi_poll)                                                                              \
-	X(multi_remove_handle)                                                                     \
-	X(multi_setopt)                                                                            \
-	X(slist_append)                                                                            \
-	X(slist_free_all)
-
 static struct {
 #define FIELD(name) __typeof__(&(curl_##name)) name;
-	FUNCTIONS(FIELD)
+	CURL_FUNCTIONS(FIELD)
 #undef FIELD
 } api;
 
 static int load(struct varve_err *e)
 {
 #define ROW(name) {"curl_" #name, &api.name},
-	static const struct library_function rows[] = {FUNCTIONS(ROW)};
+	static const struct library_function rows[] = {CURL_FUNCTIONS(ROW)};
 #undef ROW
 
 	return library_load("libcurl.so.4", rows, VARVE_ARRAY_SIZE(rows), e);

@@ -73,8 +73,8 @@ static bool try_http(struct call *c)
 	bool own_port =
 		p && strchr(p->authority[0] == '[' ? strchr(p->authority, ']') : p->authority, ':');
 
-	if (!p || !p->may_http || p->scheme_known || c->redirected || !c->host->url.https ||
-	    ++c->scheme_tries > SCHEME_TRIES)
+	if (!p || !p->may_http || p->scheme_known || p->speaks_tls || c->redirected ||
+	    !c->host->url.https || ++c->scheme_tries > SCHEME_TRIES)
 		return false;
 	/* A host that is listed as insecure may be reached by http in any case but that of a
 	 * certificate. A handshake that breaks off is tried again first. */

@@ -2,7 +2,6 @@
 /* One libcurl multi loop in the caller's thread. */
 #include "fetch/http.h"
 
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -131,9 +131,11 @@ static size_t scope_actions(struct span scope)
 {
 	size_t n = scope.n;
 
-	while (n && scope.p[n - 1] != ':')
+	while (n && scope.p[n - 1] != ':' && scope.p[n - 1] != '/')
 		n--;
-	return n;
+	if (n < 2 || n == scope.n || scope.p[n - 1] == '/')
+		return 0;
+	return memchr(scope.p, ':', n - 1) ? n : 0;
 }
 
 /* The actions of "scope" that the one at *held lacks are added to it. 1: it has grown. */

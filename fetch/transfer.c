@@ -274,7 +274,7 @@ static int put_bytes(void *user, const void *p, size_t n)
 static enum call_verdict bad_bytes(struct transfer *t)
 {
 	struct call *c = &t->call;
-	bool last = true;
+	bool last = true, continued = t->continued;
 
 	if (t->in && begin_again(t, &c->err) < 0)
 		return CALL_FATAL;
@@ -288,7 +288,7 @@ static enum call_verdict bad_bytes(struct transfer *t)
 			return CALL_AGAIN;
 		}
 	}
-	if (t->continued && !t->resume_failed) {
+	if (continued && !t->resume_failed) {
 		t->resume_failed = true;
 		return CALL_AGAIN;
 	}

@@ -68,7 +68,7 @@ static int no_landlock(const struct cage *c, const char *why)
 	return 0;
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(__ILP32__)
 #define THIS_ARCH AUDIT_ARCH_X86_64
 #define FOREIGN   0x40000000u /* numbers of the x32 interface begin here */
 #elif defined(__aarch64__)

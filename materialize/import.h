@@ -16,7 +16,8 @@ struct import {
 	const char *path; /* as the user gave it */
 	char *origin;     /* "file:/absolute/path" */
 	struct varve_platform platform;
-	bool rootfs; /* see import_blob */
+	bool rootfs;        /* see import_blob */
+	bool source_failed; /* what is imported could not be read */
 };
 /* Bytes of an open file. */
 struct import_range {

@@ -58,8 +58,10 @@ static int each_piece(struct import *im, const struct import_range *range,
 		ssize_t n = fsx_pread_full(range->fd, piece, want, range->off + done);
 		int r = ctx_check(im->ctx, e);
 
-		if (r == 0 && n < 0)
+		if (r == 0 && n < 0) {
+			im->source_failed = true;
 			r = varve_fail_errno(e, "%s", TEXT_SAFE(im->path));
+		}
 		if (r == 0 && (size_t)n < want)
 			r = varve_fail(e, VARVE_E_SIZE, "%s: became shorter while it was read",
 				       TEXT_SAFE(im->path));

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "cage.h"
@@ -12,6 +13,7 @@
 #include "store/base/err.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/layout.h"
 
 struct refetch {
 	struct import *im;
@@ -44,20 +46,21 @@ static bool not_that(int r)
 /* By the names that OCI layouts and the archives of skopeo and podman have for it. */
 static int take_member(struct refetch *f, struct members *m)
 {
-	static const char *const forms[][2] = {{"blobs/sha256/", ""}, {"", ".tar"}, {"", ".json"}};
+	static const char *const ends[] = {".tar", ".json"};
 	struct import_range range;
-	char name[160];
-	int r = 0;
+	char name[LAYOUT_PATH_MAX];
+	int r = members_find(m, layout_blob(f->digest, name), &range, f->e);
 
-	for (size_t i = 0; r == 0 && i < VARVE_ARRAY_SIZE(forms); i++) {
-		(void)snprintf(name, sizeof(name), "%s%s%s", forms[i][0], DIGEST_HEX(f->digest),
-			       forms[i][1]);
+	for (size_t i = 0; r == 0 && i < VARVE_ARRAY_SIZE(ends); i++) {
+		(void)snprintf(name, sizeof(name), "%s%s", DIGEST_HEX(f->digest), ends[i]);
 		r = members_find(m, name, &range, f->e);
 	}
 	if (r == 1)
 		return take(f, &range);
 	return r < 0 ? r
-		     : varve_fail(f->e, VARVE_E_NOTFOUND, "%s: does not hold it any more",
+		     : varve_fail(f->e, VARVE_E_NOTFOUND,
+				  "%s: does not hold it any more, or in another form; import it "
+				  "again",
 				  TEXT_SAFE(f->im->path));
 }
 
@@ -69,8 +72,10 @@ static int search(void *arg)
 	struct stat st;
 	int r;
 
-	if (fstat(f->fd, &st) < 0)
+	if (fstat(f->fd, &st) < 0) {
+		f->im->source_failed = true;
 		return varve_fail_errno(f->e, "%s", TEXT_SAFE(f->im->path));
+	}
 	if (S_ISDIR(st.st_mode)) {
 		r = members_open_dir(&m, f->fd, f->im->path, f->e);
 		return r < 0 ? r : take_member(f, m);
@@ -82,7 +87,9 @@ static int search(void *arg)
 	varve_err_reset(f->e);
 	r = members_open_tar(&m, &whole, f->im->path, f->e);
 	if (r < 0)
-		return varve_wrap(f->e, r, "it has changed since it was imported");
+		return varve_wrap(f->e, r,
+				  "it was made of what was imported, or that has changed; import "
+				  "it again");
 	return take_member(f, m);
 }
 
@@ -96,11 +103,14 @@ int varve_import_blob(struct varve_store *s, const char *path, const struct varv
 	int r;
 
 	if (fd < 0)
-		return varve_fail_errno(e, "%s", TEXT_SAFE(path));
+		return varve_fail(e, VARVE_E_NOTFOUND, "%s: %s", TEXT_SAFE(path), strerror(errno));
 	r = lease_begin(&im.lease, s, "repair", e);
 	if (r == 0)
 		r = cage_run(&(struct cage){.ctx = im.ctx, .dirs = {varve_store_path(s)}}, search,
 			     &f, e);
 	lease_end(im.lease);
-	return r;
+	/* A bad disk elsewhere is no failure of the store: there may be other sources. */
+	return r < 0 && im.source_failed
+		       ? varve_fail(e, VARVE_E_NOTFOUND, "%s: cannot be read", TEXT_SAFE(path))
+		       : r;
 }

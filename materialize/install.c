@@ -83,12 +83,12 @@ static int check_reference(const struct job *j, const struct tree *t, struct var
 		TEXT_SAFE(j->opt->label));
 }
 
-/* The active tree is recorded under the label, and a mount or a link is in its place. */
+/* The active tree is recorded under the label, and a mount lies over it. */
 static bool is_hidden(const struct job *j, const struct tree_scan *s)
 {
 	const struct tree *active = tree_by_directory(s, "rootfs");
 
-	for (size_t i = 0; active && active->odd && i < s->records.n; i++)
+	for (size_t i = 0; active && active->hidden && i < s->records.n; i++)
 		if (!strcmp(s->records.items[i].directory, "rootfs") &&
 		    !strcmp(s->records.items[i].label, j->opt->label))
 			return true;

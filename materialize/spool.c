@@ -497,7 +497,14 @@ const char *spool_path(const struct varve_spool *sp)
 
 struct sync_ahead *spool_take_sync(struct varve_spool *sp)
 {
-	return sp ? VARVE_TAKE(sp->ahead) : NULL;
+	struct sync_ahead *ahead;
+
+	if (!sp)
+		return NULL;
+	pthread_mutex_lock(&sp->lock);
+	ahead = VARVE_TAKE(sp->ahead);
+	pthread_mutex_unlock(&sp->lock);
+	return ahead;
 }
 
 int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const char *roots,

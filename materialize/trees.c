@@ -168,14 +168,15 @@ static void look_at(const struct roots *r, struct tree *t)
 {
 	struct statx stx;
 
-	t->odd = true;
+	t->odd = t->hidden = true;
 	if (statx(r->fd, t->directory, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 		  STATX_BASIC_STATS | STATX_BTIME, &stx))
 		return;
 	t->ino = stx.stx_ino;
 	t->born = stx.stx_mask & STATX_BTIME ? stx.stx_btime.tv_sec : 0;
-	t->odd = !S_ISDIR(stx.stx_mode) || ((stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
-					    (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT));
+	t->hidden = (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+		    (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+	t->odd = t->hidden || !S_ISDIR(stx.stx_mode);
 }
 
 static int add_tree(struct tree_scan *s, size_t *cap, const char *directory, const struct tree *t,
@@ -399,8 +400,8 @@ static bool on_disk(const struct tree_scan *s, const struct varve_install *in)
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tree *t = &s->trees[i];
 
-		if (t->odd ? !strcmp(t->directory, in->directory)
-			   : t->record == in && t->kind != TREE_DELETED)
+		if (t->hidden ? !strcmp(t->directory, in->directory)
+			      : t->record == in && t->kind != TREE_DELETED)
 			return true;
 	}
 	return false;

@@ -51,6 +51,7 @@ struct tree {
 	uint64_t ino;
 	int64_t born;                       /* 0: not known */
 	bool odd;                           /* no directory (a symlink, a file), or a mount point */
+	bool hidden;                        /* odd, and there may be a tree below it */
 	const struct varve_install *record; /* NULL: not made by us, or its record is lost */
 };
 struct tree_scan {

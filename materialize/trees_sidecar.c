@@ -206,7 +206,7 @@ void sidecar_sweep(const struct roots *r, const struct tree_scan *s)
 
 	/* What is in a tree that lies below a mount cannot be known. */
 	for (size_t i = 0; i < s->n; i++)
-		if (s->trees[i].odd)
+		if (s->trees[i].hidden)
 			return;
 	if (sidecar_list(r, &l, NULL) < 0)
 		return;

@@ -310,7 +310,7 @@ int ingest_restart(struct ingest *in, struct varve_err *e)
 		return varve_fail_errno(e, "truncate %s/%s", in->store->path, in->path);
 	hash_reset(in->hash);
 	in->offset = in->flushed = 0;
-	return 0;
+	return reserve(in, e);
 }
 
 void ingest_close(struct ingest *in, bool keep)

@@ -107,7 +107,7 @@ uint64_t store_fs_free(const struct varve_store *s)
 {
 	struct statvfs v;
 
-	if (fstatvfs(s->root, &v) < 0)
+	if (fstatvfs(s->root, &v) < 0 || v.f_blocks == 0) /* ramfs says 0 */
 		return UINT64_MAX;
 	/* Root may use the reserved blocks, too. */
 	return (uint64_t)(geteuid() == 0 ? v.f_bfree : v.f_bavail) * v.f_frsize;
