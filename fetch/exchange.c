@@ -142,6 +142,8 @@ static unsigned tries_allowed(const struct call *c)
 {
 	unsigned max = c->client->config->retries;
 
+	if (c->optional && c->rq.status)
+		return 0;
 	/* Nobody waits long to hear that a name was mistyped. */
 	if (c->rq.failure == HTTP_DNS)
 		return VARVE_MIN(max, 1);

@@ -53,6 +53,7 @@ struct call {
 	bool by_tag;    /* only from places that may resolve */
 	bool bulk;
 	bool writes;   /* also 201, 202 and 204 are success */
+	bool optional; /* an error of the server is an answer: it is not tried again */
 	bool api_root; /* /v2/ itself: to try a credential */
 	const char *accept;
 	uint64_t body_max;

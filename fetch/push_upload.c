@@ -117,6 +117,7 @@ static int set_resource(struct upload *u, enum upload_step step)
 		url_encode(&b, span_str(u->push->mount_from));
 	}
 	u->call.resource = buf_take(&b);
+	u->call.optional = step == UPLOAD_MOUNT; /* without it the blob is sent */
 	u->call.form = step == UPLOAD_HEAD ? NULL : strdup("");
 	return u->call.resource && (step == UPLOAD_HEAD || u->call.form)
 		       ? 0

@@ -128,7 +128,9 @@ class Push(Case):
             with self.subTest(status):
                 self.assertPushed(self.behind(self.FIRST_PUT % (2, f"return ngx.exit({status})")))
         ref = self.behind("return 500;")
-        self.assertIn("500", self.varve.run("push", "example.com/team/one:1", ref, status=5).err)
+        config = self.path("config")
+        config.write_text('{"retries": 1}')
+        self.assertIn("500", self.varve.run("--config", config, "push", "example.com/team/one:1", ref, status=5).err)
         self.assertEqual(self.origin.requests("PUT", "/manifests/"), [])
 
     def test_dead_session(self):
