@@ -90,7 +90,7 @@ static int check_hooks(const struct finish *f, struct varve_err *e)
 	const char *dir = f->o->hooks;
 	struct stat st;
 
-	if (!dir || !dir[0] || (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)))
+	if (!dir || (stat(dir, &st) == 0 && S_ISDIR(st.st_mode)))
 		return 0;
 	return varve_fail(e, access(dir, F_OK) == 0 ? ENOTDIR : errno,
 			  "--hooks %s: no such directory; --no-hooks runs none",

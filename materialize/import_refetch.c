@@ -103,7 +103,9 @@ int varve_import_blob(struct varve_store *s, const char *path, const struct varv
 	int r;
 
 	if (fd < 0)
-		return varve_fail(e, VARVE_E_NOTFOUND, "%s: %s", TEXT_SAFE(path), strerror(errno));
+		return varve_fail(e, VARVE_E_NOTFOUND,
+				  "%s: %s; import it again from where it is now", TEXT_SAFE(path),
+				  strerror(errno));
 	r = lease_begin(&im.lease, s, "repair", e);
 	if (r == 0)
 		r = cage_run(&(struct cage){.ctx = im.ctx, .dirs = {varve_store_path(s)}}, search,

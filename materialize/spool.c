@@ -157,13 +157,14 @@ static void write_batch(struct batch *b)
 static void write_first(struct varve_spool *sp)
 {
 	struct batch *b = sp->queue_first;
+	struct sync_ahead *ahead = sp->ahead;
 
 	sp->queue_first = b->next;
 	if (!sp->queue_first)
 		sp->queue_last = &sp->queue_first;
 	pthread_mutex_unlock(&sp->lock);
 	write_batch(b);
-	sync_ahead_wrote(sp->ahead, b->used);
+	sync_ahead_wrote(ahead, b->used);
 	pthread_mutex_lock(&sp->lock);
 	b->layer->pending--;
 	b->next = sp->free_batches;

@@ -117,10 +117,14 @@ int check_heal(struct check *c, const struct varve_digest *d, uint64_t size, uin
 		r = refetch(c, d, size, failed, sizeof(failed), e);
 	if (r < 0)
 		return varve_wrap(e, r, "fetch the damaged blob %s again", DIGEST_STR(d));
-	if (r == 1)
+	if (r == 1) {
+		uint32_t blob = graph_find_blob(&c->g, d);
+
+		if (blob != GRAPH_NONE && !c->g.blobs[blob].present)
+			c->done_bytes += size; /* it counts now */
 		check_report(c, CHECK_REPAIRED, "blob", DIGEST_STR(d), "%s; it was fetched again",
 			     why);
-	else
+	} else
 		check_report(c, CHECK_ERROR, "blob", DIGEST_STR(d),
 			     "%s (%s) and could not be fetched again: %s", why,
 			     needed_by(c, d, by, sizeof(by)), failed);

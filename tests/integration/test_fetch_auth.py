@@ -399,12 +399,13 @@ class Bearer(Auth):
     def test_scopes_in_the_order_of_the_challenge(self):
         """Docker Hub looks at the first only: the challenged ones come first, each a parameter (ggcr#1312)."""
         nginx = self.behind(self.header(f'Bearer realm="{self.realm}",service="test service",scope="repository:team/other:pull '
-                                        f'registry:catalog:* repository:host:5000/x:pull,push"'))
+                                        f'registry:catalog:* repository:host:5000/x:pull,push repository:host:5000/x:push,pull '
+                                        f'two:parts two:more https://a/.default https://b/.default"'))
         self.varve.run("pull", f"{nginx.address}/team/app:1")
         [asked] = self.asked()
         scopes = [v for k, v in urllib.parse.parse_qsl(urllib.parse.urlsplit(asked["path"]).query) if k == "scope"]
         self.assertEqual(scopes, ["repository:team/other:pull", "registry:catalog:*", "repository:host:5000/x:pull,push",
-                                  "repository:team/app:pull"])
+                                  "two:parts", "two:more", "https://a/.default", "https://b/.default", "repository:team/app:pull"])
 
     def test_no_challenge_but_at_the_ping(self):
         """GCR: 401 without a challenge; /v2/ has it (c/image#211)."""

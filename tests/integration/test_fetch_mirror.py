@@ -176,6 +176,25 @@ class Mirrors(Case):
         self.assertIn(mirror.address, result.err)
         self.assertEqual(len(self.origin.requests(self.digest[7:])), 1)
 
+    def test_damaged_partial(self):
+        """What was on the disk was wrong, not the mirror: it is asked once more, from zero, and nobody else (4.5)."""
+        config = [{"url": f"http://{self.mirror(blobs='limit_rate 2m;').address}"}]
+        partial = self.varve.store / "tmp/partial" / self.digest[7:]
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {self.domain: {"mirrors": config}}}))
+        process = self.varve.popen("--config", path, "pull", self.ref)
+        while not (partial.exists() and partial.stat().st_size > MIB) and process.poll() is None:
+            time.sleep(0.02)
+        process.kill()
+        process.communicate()
+        with open(partial, "r+b") as file:
+            file.write(b"X" * 10)
+        mirror = self.mirror()
+        self.origin.forget_log()
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertEqual([r["status"] for r in mirror.requests(self.digest[7:])], [206, 200])
+        self.assertEqual(self.origin.requests("/blobs/"), [])
+
     def test_never_the_registry_itself(self):
         mirror = self.mirror(blobs="return 503;")
         path = self.path("config")

@@ -101,6 +101,17 @@ class Tls(Case):
         self.assertIn("https to http", result.err)
         self.assertEqual(self.source.requests("GET", "/blobs/"), [])
 
+    def test_broken_handshake_on_loopback(self):
+        """Once TLS is known to be spoken there, a handshake that breaks off does not make it plain http."""
+        self.https()
+        line = Connect(("127.0.0.1", self.front.port), (2,), transparent=True)
+        self.addCleanup(line.server_close)
+        self.addCleanup(line.shutdown)
+        host = "127.0.0.1:%d" % line.server_address[1]
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host=host)
+        self.varve.run("pull", f"{host}/team/app:1")
+        self.assertGreater(len(line.asked), 2)
+
     def test_goaway(self):
         """HTTP/2 connections that end after a few requests."""
         ref = self.https("keepalive_requests 2;")
@@ -110,12 +121,12 @@ class Tls(Case):
 
 class Connect(socketserver.ThreadingTCPServer):
     """A CONNECT proxy that leads everything to one address, or each host to its own; nginx has no such thing.
-    The connections with the numbers in `cut` (from 1) are reset when the client has begun its handshake."""
+    transparent: it is no proxy, but passes bytes on. The connections with the numbers in `cut` (from 1) are reset when the client has begun its handshake."""
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, target, cut=()):
-        self.target, self.asked, self.cut = target, [], cut
+    def __init__(self, target, cut=(), transparent=False):
+        self.target, self.asked, self.cut, self.transparent = target, [], cut, transparent
         super().__init__(("127.0.0.1", 0), _Tunnel)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -123,23 +134,24 @@ class Connect(socketserver.ThreadingTCPServer):
 class _Tunnel(socketserver.StreamRequestHandler):
     def handle(self):
         head = []
-        while (line := self.rfile.readline().strip()):
+        while not self.server.transparent and (line := self.rfile.readline().strip()):
             head.append(line.decode())
         self.server.asked.append(head)
-        if not head[0].startswith("CONNECT ") or self.server.target is None:
+        said = b"" if self.server.transparent else b"HTTP/1.1 200 OK\r\n\r\n"
+        if not self.server.transparent and (not head[0].startswith("CONNECT ") or self.server.target is None):
             self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return
         target = self.server.target
         if isinstance(target, dict):
             target = target[head[0].split()[1].split(":")[0]]
         if len(self.server.asked) in self.server.cut:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.wfile.write(said)
             self.connection.recv(100)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.connection.close()
             return
         with socket.create_connection(target) as there:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            self.wfile.write(said)
             back = threading.Thread(target=self._copy, args=(there, self.connection), daemon=True)
             back.start()
             self._copy(self.connection, there)
@@ -176,7 +188,7 @@ class RealProxy(Tls):
     """CONNECT with Basic authentication, by tinyproxy (5.14)."""
 
     test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
-    test_half_a_pair = test_redirect_to_http = test_goaway = None
+    test_half_a_pair = test_redirect_to_http = test_goaway = test_broken_handshake_on_loopback = None
 
     def setUp(self):
         need_root()
@@ -209,7 +221,7 @@ class RealProxy(Tls):
 
 class Proxies(Tls):
     test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
-    test_half_a_pair = test_redirect_to_http = test_goaway = None
+    test_half_a_pair = test_redirect_to_http = test_goaway = test_broken_handshake_on_loopback = None
 
     def proxy(self, target, cut=()):
         proxy = Connect(target, cut)

@@ -364,7 +364,8 @@ class RepairFromFiles(Case):
             self.assertIn(str(tar), result.out + result.err)
             self.assertFalse(self.varve.blob(layer).exists())
         tar.write_bytes(was)
-        self.varve.run("check", "--repair")
+        healed = self.varve.json("check", "--repair")
+        self.assertEqual((healed["repaired"], healed["bytes"]), (1, self.varve.json("check")["bytes"]))
         self.varve.run("--offline", "install", "localhost/a:b")
 
 
