@@ -7,7 +7,7 @@
 int library_load(const char *soname, const struct library_function *f, size_t n,
 		 struct varve_err *e)
 {
-	void *lib = dlopen(soname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	void *lib = dlopen(soname, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
 
 	if (!lib)
 		return varve_fail(e, VARVE_E_UNSUPPORTED, "%s; install it", dlerror());
