@@ -21,6 +21,7 @@
 #define TREE_ACTIVE_NAME "rootfs"
 #define TREE_LABEL_MAX   200u /* leaves room in NAME_MAX for what surrounds it */
 
+/* --- the directory (roots.c) --- */
 struct roots {
 	int fd;
 	char *path; /* absolute, without symlinks */
@@ -42,6 +43,7 @@ void roots_unlock(struct roots *r);
 /* flock on fd with waiting that can be cancelled; what: for the message. */
 int roots_wait_flock(const struct roots *r, int fd, const char *what, struct varve_err *e);
 
+/* --- what is in it (trees.c) --- */
 enum tree_kind { TREE_ACTIVE, TREE_NAMED, TREE_PREVIOUS, TREE_STAGING, TREE_DELETED };
 struct tree {
 	enum tree_kind kind;
@@ -67,12 +69,13 @@ struct tree *tree_by_directory(const struct tree_scan *s, const char *directory)
 /* Active or named, never a previous generation. */
 struct tree *tree_by_label(const struct tree_scan *s, const char *label);
 struct tree *tree_by_inode(const struct tree_scan *s, uint64_t ino);
-/* Only the file beside it knows what it was made from: the store lost its record. */
-bool tree_is_remembered(const struct tree_scan *s, const struct tree *t);
 struct tree *tree_active(const struct tree_scan *s);
 /* "; nearest: a, b" or "; installed: ..." for a message. */
 void tree_nearest(const struct tree_scan *s, const char *label, struct buf *out);
 uint64_t tree_next_generation(const struct tree_scan *s, const char *label);
+/* --- records (trees_records.c) --- */
+/* Only the file beside it knows what it was made from: the store lost its record. */
+bool tree_is_remembered(const struct tree_scan *s, const struct tree *t);
 /* Bring the records in line with what is on disk; del: further ids to delete, NULL-terminated, or
  * NULL. */
 int tree_records_update(const struct roots *r, const char *const *del, struct varve_err *e);
