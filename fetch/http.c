@@ -169,7 +169,11 @@ static bool see_response(struct http_request *rq)
 	rq->response_seen = true;
 	rq->window_ms = http_now_ms();
 	rq->window_bytes = 0;
-	if (!rq->on_response || (rq->status != 200 && rq->status != 206))
+	if (rq->status != 200 && rq->status != 206) {
+		rq->body.max = VARVE_MIN(rq->body_max, (size_t)ERROR_BODY_MAX);
+		return true;
+	}
+	if (!rq->on_response)
 		return true;
 	if (rq->on_response(rq) >= 0)
 		return true;
@@ -566,15 +570,16 @@ static void watch(struct http *h)
 	}
 }
 
-/* Time that we spent ourselves (fsync, hashing, a helper) is not the server's. */
-static void forgive(struct http *h, uint64_t since)
+/* Time that we spent ourselves (fsync, hashing, a helper) is not the server's. Returns the time. */
+static uint64_t forgive(struct http *h, uint64_t since)
 {
 	uint64_t now = http_now_ms();
 
 	if (now < since + LOOP_BLOCKED_MS)
-		return;
+		return now;
 	for (struct http_request *rq = h->active; rq; rq = rq->next)
 		rq->window_ms += now - since;
+	return now;
 }
 
 /* --- timers --- */
@@ -635,9 +640,10 @@ int http_run(struct http *h, const bool *until, struct varve_err *e)
 		if (curl_multi_perform(h->multi, &running) != CURLM_OK)
 			return varve_fail(e, VARVE_E_NETWORK, "libcurl's event loop failed");
 		drain(h);
+		begin = forgive(h, begin); /* before the watchdog looks */
 		watch(h);
 		wait = fire_timers(h);
-		forgive(h, begin);
+		(void)forgive(h, begin);
 		if (*until)
 			break;
 		if (!h->active && !h->timers)

@@ -33,6 +33,11 @@ class Blobs(Case):
         self.front = self.nginx(server, http=http, lua=True)
         return f"{self.front.address}/team/app:1"
 
+    def cut_first(self, limit, more=""):
+        """The first answer ends after limit bytes; the later ones are whole."""
+        return ("header_filter_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then ngx.ctx.limit = %d end %s }"
+                % (limit, more) + CUT)
+
     def partial(self, varve=None):
         """Bytes of the layer's partial file."""
         path = (varve or self.varve).store / "tmp/partial" / self.digest[7:]
@@ -63,11 +68,6 @@ class Blobs(Case):
 
 
 class Resume(Blobs):
-    def cut_first(self, limit, more=""):
-        """The first answer ends after limit bytes; the later ones are whole."""
-        return ("header_filter_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then ngx.ctx.limit = %d end %s }"
-                % (limit, more) + CUT)
-
     def test_cut_is_resumed(self):
         """Also within one run: the second request asks for the rest only."""
         ref = self.behind(self.cut_first(2 * MIB))
@@ -228,8 +228,7 @@ class Lies(Blobs):
           if ngx.arg[1] and #ngx.arg[1] > 100 and string.find(ngx.var.uri, "%s") then
             ngx.arg[1] = "XXXX" .. string.sub(ngx.arg[1], 5) end }""" % self.digest[7:])
         self.fails(ref, 4, self.front.address, self.digest)
-        self.assertLessEqual(len(self.layer_requests()), 3)
-        self.assertTrue(all(r["range"] == "" for r in self.layer_requests()))
+        self.assertEqual([r["range"] for r in self.layer_requests()], ["", ""])
 
     def test_wrong_length(self):
         """Content-Length is not the size of the descriptor: nothing of the body is taken (4.2)."""
@@ -270,8 +269,9 @@ class Lies(Blobs):
         """More bytes than the descriptor says, without a Content-Length: stopped behind the last one."""
         ref = self.behind("""header_filter_by_lua_block { ngx.header.content_length = nil }
           body_filter_by_lua_block { if ngx.arg[2] and string.find(ngx.var.uri, "%s") then
-            ngx.arg[1] = ngx.arg[1] .. string.rep("x", 1000) end }""" % self.digest[7:])
+            ngx.arg[1] = ngx.arg[1] .. string.rep("x", 64 * 1048576) end }""" % self.digest[7:])
         self.fails(ref, 4, self.front.address)
+        self.assertLess(max(r["bytes"] for r in self.layer_requests()), self.SIZE + 16 * MIB)
 
     def test_content_encoding(self):
         """gzip that nobody asked for (quay#1310): undone, and never mixed with ranges."""
