@@ -7,7 +7,7 @@ import hashlib
 import json
 
 from support import Case, Tar, digest_of, samples
-from support.image import DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
+from support.image import DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, SCHEMA1
 from support.registry_front import front
 
 
@@ -98,9 +98,17 @@ class Platforms(Images):
     def test_nested_without_end(self):
         layout = self.layout()
         inner = self.one(layout)
-        for i in range(7):
+        for i in range(6):
             inner = self.index(layout, f"i{i}", [inner])
-        self.assertIn("nested", self.pull(self.push(layout, "i6"), status=4).err)
+        self.assertIn("nested", self.pull(self.push(layout, "i5"), status=4).err)
+        self.pull(self.push(layout, "i4"))
+
+    def test_size_of_the_entry(self):
+        """What the index says of the size counts, too, although the digest is right."""
+        layout = self.layout()
+        image = self.one(layout)
+        self.index(layout, "a", [dict(image, size=image["size"] + 1, platform={"os": "linux", "architecture": "amd64"})])
+        self.assertIn(f"{image['size']} bytes", self.pull(self.push(layout, "a"), "--platform", "linux/amd64", status=4).err)
 
     def test_bare_manifest_of_another_platform(self):
         """A warning; an error if the platform was asked for."""
@@ -168,14 +176,36 @@ class Documents(Images):
     def test_accept_is_one_header_with_all_types(self):
         body, blobs = self.image()
         self.pull(self.serve(json.dumps(body).encode(), blobs=blobs))
-        accept = self.web.requests("/manifests/")[0]["accept"]
-        for media in (OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, "manifest.list.v2+json", "manifest.v1+prettyjws"):
-            self.assertIn(media, accept)
+        self.assertEqual(self.web.requests("/manifests/")[0]["accept"], ", ".join((
+            OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SCHEMA1, SCHEMA1.replace("prettyjws", "json"))))
         self.assertEqual(self.web.requests()[0]["agent"][:6], "varve/")
 
     def test_too_large(self):
         body, _ = self.image(annotations={"a": "b" * (5 << 20)})
         self.refused(body, word="MiB")
+
+    def test_without_end(self):
+        """No Content-Length, and bytes that never end: left after 4 MiB."""
+        web = self.nginx("location / { default_type %s; content_by_lua_block { for i = 1, 100000 do "
+                         "if not ngx.print(string.rep('[', 65536)) or not ngx.flush(true) then return end end } }" % OCI_MANIFEST, lua=True)
+        self.assertIn("larger than allowed", self.pull(f"{web.address}/team/app:1", status=4).err)
+
+    def test_config_too_large(self):
+        """Told by its descriptor: nothing of it is asked for."""
+        body, _ = self.image(config={"mediaType": OCI_CONFIG, "digest": "sha256:" + "a" * 64, "size": (4 << 20) + 1})
+        self.refused(body, word="a config of 4.0 MiB")
+        self.assertEqual(self.web.requests("/blobs/"), [])
+
+    def test_empty_blob_is_not_asked_for(self):
+        """No byte has to come, and the digest of nothing is known."""
+        layer, nothing = Tar().file("a", "a").bytes(), digest_of(b"")
+        config = json.dumps({"os": "linux", "architecture": "amd64",
+                             "rootfs": {"type": "layers", "diff_ids": [digest_of(layer), nothing]}}).encode()
+        body, _ = self.image(config={"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)})
+        body["layers"].append({"mediaType": OCI_LAYER, "digest": nothing, "size": 0})
+        self.pull(self.serve(json.dumps(body).encode(), blobs=[layer, config]))
+        self.assertTrue(self.stored(nothing))
+        self.assertEqual(len(self.web.requests("/blobs/")), 2)
 
     def test_ambiguous(self):
         body, _ = self.image(manifests=[])
@@ -224,6 +254,7 @@ class Documents(Images):
         body, blobs = self.image()
         ref = self.serve(json.dumps(body).encode(), blobs=blobs, headers="add_header Docker-Content-Digest sha256:%s;" % ("0" * 64))
         self.assertIn("sha256:" + "0" * 64, self.pull(ref).err)
+        self.assertTrue(self.stored(digest_of(json.dumps(body).encode())))
         self.pull(self.serve(json.dumps(body).encode(), blobs=blobs, headers="add_header Docker-Content-Digest nonsense;"),
                   varve=self.new_varve())
 
@@ -370,6 +401,7 @@ class Tags(Images):
         samples.flat(layout, "a")
         ref = self.push(layout, "a")
         self.pull(ref)
+        self.assertEqual(self.origin.requests("HEAD"), [])  # the first time it would save nothing
         self.origin.forget_log()
         self.pull(ref)
         self.assertEqual([(r["method"], r["status"]) for r in self.origin.requests()], [("HEAD", 200)])

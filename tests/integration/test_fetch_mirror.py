@@ -176,6 +176,13 @@ class Mirrors(Case):
         self.assertIn(mirror.address, result.err)
         self.assertEqual(len(self.origin.requests(self.digest[7:])), 1)
 
+    def test_wrong_length(self):
+        """Its Content-Length is not the size of the blob: nothing of the body is taken, the next place is asked."""
+        mirror = self.mirror(blobs="if ($uri ~ %s) { return 200 'short'; }" % self.digest[7:])
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertEqual([r["range"] for r in self.origin.requests("/blobs/")], [""])
+        self.assertEqual(len(mirror.requests(self.digest[7:])), 1)
+
     def test_damaged_partial(self):
         """What was on the disk was wrong, not the mirror: it is asked once more, from zero, and nobody else (4.5)."""
         config = [{"url": f"http://{self.mirror(blobs='limit_rate 2m;').address}"}]

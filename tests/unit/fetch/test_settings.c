@@ -213,6 +213,10 @@ static void test_config(void **state)
 	assert_string_equal(varve_config_lower(c)[0], "/l");
 	assert_string_equal(c->platform.arch, "arm64");
 	assert_int_equal(c->connect_ms, 5000);
+	assert_int_equal(c->header_ms, 60000);
+	assert_int_equal(c->stall_ms, 20000);
+	assert_int_equal(r->mirrors[0].connect_ms, 3000); /* a mirror may be down */
+	assert_int_equal(r->mirrors[0].header_ms, 10000);
 	assert_true(c->max_blob == 1u << 30);
 	varve_config_free(c);
 }

@@ -264,6 +264,27 @@ static void platforms_are_chosen(void **state)
 	}
 }
 
+static void entries_are_counted(void **state)
+{
+	struct oci_index *index = NULL;
+	struct varve_err e;
+	struct buf b;
+
+	(void)state;
+	for (int n = 10000; n <= 10001; n++) {
+		buf_init(&b, OCI_DOC_MAX);
+		buf_adds(&b, "{\"schemaVersion\":2,\"manifests\":[" ENTRY("1", ""));
+		for (int i = 1; i < n; i++)
+			buf_adds(&b, "," ENTRY("1", ""));
+		buf_adds(&b, "]}");
+		assert_int_equal(buf_error(&b), 0);
+		assert_int_equal(oci_index_parse(&index, b.p, b.n, &e),
+				 n > 10000 ? -VARVE_E_LIMIT : 0);
+		buf_done(&b);
+	}
+	oci_index_free(index);
+}
+
 static void platforms_are_listed(void **state)
 {
 	static const char doc[] =
@@ -434,22 +455,57 @@ static char *sign(const char *payload, const char *tail, const char *time)
 static void schema1_digest_is_of_the_payload(void **state)
 {
 	static const char *const times[] = {"2016-01-01T00:00:00Z", "2026-11-22T14:33:59Z"};
-	struct varve_digest payload;
+	static const char *const tails[] = {"}", "\n}"}; /* compact and pretty */
+	struct varve_digest digest;
+	char payload[2000];
 	size_t i;
 
 	(void)state;
-	assert_int_equal(hash_bytes(VARVE_SHA256, plain_v1, strlen(plain_v1), &payload, NULL), 0);
-	for (i = 0; i < 2; i++) { /* signed anew by each GET: other bytes, the same digest */
-		char *body = sign(plain_v1, "}", times[i]);
+	for (i = 0; i < 4; i++) { /* signed anew by each GET: other bytes, the same digest */
 		struct oci_schema1 *m = NULL;
 		struct varve_err e;
+		char *body;
 
+		snprintf(payload, sizeof(payload), "%.*s%s", (int)strlen(plain_v1) - 1, plain_v1,
+			 tails[i / 2]);
+		assert_int_equal(hash_bytes(VARVE_SHA256, payload, strlen(payload), &digest, NULL),
+				 0);
+		body = sign(payload, tails[i / 2], times[i % 2]);
 		assert_ok(oci_schema1_parse(&m, body, strlen(body), &e), &e);
-		assert_true(varve_digest_equal(&m->digest, &payload));
-		assert_string_equal(m->payload, plain_v1);
+		assert_true(varve_digest_equal(&m->digest, &digest));
+		assert_string_equal(m->payload, payload);
 		oci_schema1_free(m);
 		free(body);
 	}
+}
+
+/* The envelope names other layers than what the digest covers. */
+static void schema1_layers_are_of_the_payload(void **state)
+{
+	static const char covered[] = "{\"schemaVersion\":1";
+	static const char tail[] = ",\"fsLayers\":[" FS(D2) "],\"history\":[" V1(HEX2, "", "") "]}";
+	static const char around[] =
+		",\"fsLayers\":[" FS(D1) "],\"history\":[" V1(HEX1, "", "") "],\"signatures\":";
+	struct oci_schema1 *m = NULL;
+	struct varve_digest d2;
+	struct varve_err e;
+	char payload[1000], *body, *at;
+	struct buf b;
+
+	(void)state;
+	snprintf(payload, sizeof(payload), "%s%s", covered, tail);
+	body = sign(payload, tail, "2016-01-01T00:00:00Z");
+	at = strstr(body, ",\"signatures\":") + strlen(",\"signatures\":");
+	buf_init(&b, 1 << 16);
+	buf_printf(&b, "%s%s%.*s}", covered, around,
+		   (int)(strlen(body) - strlen(tail) - (size_t)(at - body)), at);
+	assert_ok(oci_schema1_parse(&m, b.p, b.n, &e), &e);
+	assert_int_equal(varve_digest_parse(&d2, D2), 0);
+	assert_int_equal(m->n_layers, 1);
+	assert_true(varve_digest_equal(&m->layers[0].blob, &d2));
+	oci_schema1_free(m);
+	buf_done(&b);
+	free(body);
 }
 
 #define BAD(layers, history)                                                                       \
@@ -471,6 +527,11 @@ static const struct {
 				    D1) "],\"history\":[" V1(HEX1, "", "") "]}"},
 	{"signature beyond the end", "{\"schemaVersion\":1,\"signatures\":[{\"protected\":"
 				     "\"eyJmb3JtYXRMZW5ndGgiOjk5OTk5LCJmb3JtYXRUYWlsIjoifSJ9\"}]}"},
+	/* {"formatLength":1,"formatTail":"fQ"} and {"formatLength":2,"formatTail":"fQ"} */
+	{"signatures disagree",
+	 "{\"schemaVersion\":1,\"signatures\":["
+	 "{\"protected\":\"eyJmb3JtYXRMZW5ndGgiOjEsImZvcm1hdFRhaWwiOiJmUSJ9\"},"
+	 "{\"protected\":\"eyJmb3JtYXRMZW5ndGgiOjIsImZvcm1hdFRhaWwiOiJmUSJ9\"}]}"},
 	{"signature is no base64",
 	 "{\"schemaVersion\":1,\"signatures\":[{\"protected\":\"***\"}]}"},
 };
@@ -501,6 +562,46 @@ static void schema1_repeats_are_one_layer(void **state)
 	assert_ok(oci_schema1_parse(&m, doc, strlen(doc), &e), &e);
 	assert_int_equal(m->n_layers, 2);
 	oci_schema1_free(m);
+}
+
+/* What a layer adds is told by two members; neither: nobody knows, so it is fetched. */
+static void schema1_empty_layers(void **state)
+{
+	static const struct {
+		const char *members;
+		bool throwaway;
+	} cases[] = {
+		{"", false},
+		{",\"throwaway\":true", true},
+		{",\"throwaway\":true,\"Size\":5", true},
+		{",\"Size\":0", true},
+		{",\"Size\":5", false},
+		{",\"throwaway\":false,\"Size\":0", false},
+	};
+	struct varve_err e;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct oci_schema1 *m = NULL;
+		struct buf b, v1, quoted;
+
+		buf_init(&b, 4096);
+		buf_init(&v1, 4096);
+		buf_init(&quoted, 4096);
+		buf_printf(&v1, "{\"id\":\"" HEX1 "\"%s}", cases[i].members);
+		for (const char *p = v1.p; *p; p++)
+			buf_printf(&quoted, "%s%c", *p == '"' ? "\\" : "", *p);
+		buf_printf(&b, BAD(FS(D1), "{\"v1Compatibility\":\"%s\"}"), quoted.p);
+		assert_ok(oci_schema1_parse(&m, b.p, b.n, &e), &e);
+		if (m->layers[0].throwaway != cases[i].throwaway)
+			fail_msg("%s", cases[i].members);
+		assert_string_equal(m->platform.os, "linux"); /* by default */
+		oci_schema1_free(m);
+		buf_done(&b);
+		buf_done(&v1);
+		buf_done(&quoted);
+	}
 }
 
 /* --- building --- */
@@ -548,11 +649,14 @@ int main(void)
 		cmocka_unit_test(manifests_are_read),
 		cmocka_unit_test(inline_data_is_verified),
 		cmocka_unit_test(platforms_are_chosen),
+		cmocka_unit_test(entries_are_counted),
 		cmocka_unit_test(platforms_are_listed),
 		cmocka_unit_test(platform_texts_are_normalised),
 		cmocka_unit_test(configs_are_read),
 		cmocka_unit_test(schema1_is_read),
 		cmocka_unit_test(schema1_digest_is_of_the_payload),
+		cmocka_unit_test(schema1_layers_are_of_the_payload),
+		cmocka_unit_test(schema1_empty_layers),
 		cmocka_unit_test(schema1_is_refused),
 		cmocka_unit_test(schema1_repeats_are_one_layer),
 		cmocka_unit_test(built_documents_are_read_back),
