@@ -166,6 +166,11 @@ class Statuses(Answers):
         self.assertPulled(ref)
         self.assertEqual([status for status, _ in self.asked()], [403, 200])
 
+    def test_no_answer_at_all(self):
+        """A connection that is closed instead of an answer is a bad line, not a refusal."""
+        self.assertPulled(self.behind("access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) < 3 then return ngx.exit(444) end }"))
+        self.assertEqual([status for status, _ in self.asked(3)], [444, 444, 200])
+
     def test_429_holds_back_the_others(self):
         """One blob is refused: no other of the host is asked for until the time is over."""
         layout = self.layout()

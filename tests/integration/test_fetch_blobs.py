@@ -150,7 +150,9 @@ class Resume(Blobs):
         ref = self.behind("limit_rate 2m;")
         self.killed(ref, MIB)
         self.plant(self.layer + b"more")
+        self.front.forget_log()
         self.assertPulled(ref)
+        self.assertEqual([(r["status"], r["range"]) for r in self.layer_requests()], [(200, "")])
 
 
 class UnknownSize(Blobs):
@@ -264,6 +266,7 @@ class Lies(Blobs):
               ngx.status = 503; ngx.say(string.rep("<Error>", 1000)); return ngx.exit(503) end }
           header_filter_by_lua_block { if ngx.shared.state:get(ngx.var.uri) == 1 then ngx.ctx.limit = 2000000 end }""" + CUT)
         self.assertPulled(ref)
+        self.assertEqual([r["status"] for r in self.front.requests(self.digest[7:])], [200, 503, 206])
 
     def test_too_long(self):
         """More bytes than the descriptor says, without a Content-Length: stopped behind the last one."""

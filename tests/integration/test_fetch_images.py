@@ -375,7 +375,7 @@ class Foreign(Images):
 
     def test_urls_that_are_refused(self):
         for url in ("file:///etc/passwd", "ftp://127.0.0.1/x", "http://169.254.169.254/x", "http://u:p@127.0.0.1/x"):
-            self.pull(self.ref(url), status=(3, 4, 5))
+            self.assertIn("is not allowed", self.pull(self.ref(url), status=3).err)
 
 
 class Encrypted(Images):
@@ -470,12 +470,14 @@ class Tags(Images):
         layout = self.layout()
         layout.tag("a", self.one(layout))
         self.push(layout, "a")
-        server, http = front(self.origin, manifests="add_header RateLimit-Limit '100;w=21600'; add_header RateLimit-Remaining '76;w=21600';")
+        server, http = front(self.origin, manifests="add_header RateLimit-Limit '100;w=21600'; add_header RateLimit-Remaining '76;w=21600';"
+                             "add_header Docker-RateLimit-Source 192.0.2.7;")
         nginx = self.nginx(server, http=http, lua=True)
         self.pull(f"{nginx.address}/team/app:a")
         result = self.varve.run("registry", "status")
         for word in (nginx.address, "76", "100"):
             self.assertIn(word, result.out)
+        self.assertEqual(self.varve.json("registry", "status")["registries"][0]["source"], "192.0.2.7")
 
     def test_offline(self):
         layout = self.layout()

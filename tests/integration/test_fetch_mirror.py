@@ -174,7 +174,7 @@ class Mirrors(Case):
           if ngx.arg[1] and #ngx.arg[1] > 1000 then ngx.arg[1] = "XXXX" .. string.sub(ngx.arg[1], 5) end }""")
         result = self.pull([{"url": f"http://{mirror.address}"}])
         self.assertIn(mirror.address, result.err)
-        self.assertEqual(len(self.origin.requests(self.digest[7:])), 1)
+        self.assertEqual([len(s.requests(self.digest[7:])) for s in (mirror, self.origin)], [1, 1])
 
     def test_wrong_length(self):
         """Its Content-Length is not the size of the blob: nothing of the body is taken, the next place is asked."""

@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import threading
 
-from support import Case, Tokens, need_root, samples
+from support import Case, Tar, Tokens, need_root, samples
 from support.registry_front import front
 from support.servers import Server
 
@@ -113,10 +113,18 @@ class Tls(Case):
         self.assertGreater(len(line.asked), 2)
 
     def test_goaway(self):
-        """HTTP/2 connections that end after a few requests."""
-        ref = self.https("keepalive_requests 2;")
+        """HTTP/2 connections that end after two requests, while seven manifests are asked for."""
+        refs = [self.https("keepalive_requests 2;")]
+        layout = self.layout()
+        for i in range(2, 8):
+            layout.image("b", [Tar().file("f", str(i))])
+            self.source.push(layout, "b", "team/app", str(i))
+            refs.append(f"{self.front.address}/team/app:{i}")
         self.certs_d((self.dir / "ca.crt", "ca.crt"))
-        self.varve.run("pull", ref)
+        self.varve.run("pull", *refs)
+        asked = self.front.requests("/manifests/")
+        self.assertEqual({(r["status"], r["protocol"]) for r in asked}, {(200, "HTTP/2.0")})
+        self.assertEqual(len(asked), 7)
 
 
 class Connect(socketserver.ThreadingTCPServer):
@@ -258,6 +266,16 @@ class Proxies(Tls):
                                 env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
         self.assertNotIn("insecure", result.err)
         self.assertIn("while TLS was being set up", result.err)
+
+    def test_certificate_of_nobody_is_final(self):
+        """It will not be another one the next time: one connection, and the advice."""
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        self.https()
+        proxy = self.proxy(("127.0.0.1", self.front.port))
+        result = self.varve.run("pull", "registry.example/team/app:1", status=5,
+                                env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        self.assertIn("certs.d", result.err)
+        self.assertEqual(len(proxy.asked), 1)
 
     def test_no_tls_there(self):
         """The advice to list a registry as insecure is for one that speaks plain http."""
