@@ -101,7 +101,8 @@ class Ranges(Answers):
 
     def test_range_ignored_for_ever(self):
         """Each such answer costs the whole blob again: two of them, then an end that says why."""
-        ref = self.behind("proxy_set_header Range ''; max_ranges 0; header_filter_by_lua_block { ngx.ctx.limit = 5800000 }" + CUT)
+        ref = self.behind("""proxy_set_header Range ''; max_ranges 0; limit_rate 8m;
+          header_filter_by_lua_block { ngx.ctx.limit = 5800000 }""" + CUT)
         result = self.varve.run("pull", ref, status=5)
         self.assertIn("begins the blob anew", result.err)
         self.assertEqual([status for status, _ in self.asked(4)], [200] * 4)
@@ -168,7 +169,8 @@ class Statuses(Answers):
 
     def test_no_answer_at_all(self):
         """A connection that is closed instead of an answer is a bad line, not a refusal."""
-        self.assertPulled(self.behind("access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) < 3 then return ngx.exit(444) end }"))
+        ref = self.behind("access_by_lua_block { if ngx.shared.state:incr(ngx.var.uri, 1, 0) < 3 then return ngx.exit(444) end }")
+        self.assertPulled(ref)
         self.assertEqual([status for status, _ in self.asked(3)], [444, 444, 200])
 
     def test_429_holds_back_the_others(self):
@@ -190,13 +192,13 @@ class Statuses(Answers):
             local s = ngx.shared.state
             s:rpush("told", ngx.var.connection)
             local n = s:incr("n", 1, 0)
-            if n < 3 then ngx.status = 503; ngx.print(string.rep("x", n == 1 and 10000 or 3000000)); return ngx.exit(503) end }""",
+            if n < 3 then ngx.status = 503; ngx.print(string.rep("x", n == 1 and 10000 or 16000000)); return ngx.exit(503) end }""",
                           other=TOLD)
         self.assertPulled(ref)
         first, second, third = self.told()
         self.assertEqual(first, second)
         self.assertNotEqual(second, third)
-        self.assertLess([r["bytes"] for r in self.front.requests("/manifests/")][1], 3000000)
+        self.assertLess([r["bytes"] for r in self.front.requests("/manifests/")][1], 16000000)
 
     def test_no_encoding_is_asked_for(self):
         """A server that compresses what it is not told to leave alone."""
