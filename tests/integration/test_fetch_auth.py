@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logging in: Basic, Bearer, challenges of all shapes, token servers that want secrets, helpers (PROTOCOL 2)."""
+"""Logging in with names and passwords: files, helpers, netrc, and what varve login keeps (PROTOCOL 2c)."""
 
 import base64
 import json
@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import time
-import urllib.parse
 
-from support import Case, Tokens, need_root, samples
+from support import Case, need_root, samples
 from support.registry_front import front
 
 SECRET = "s3cret-of-the-test"
@@ -85,6 +84,47 @@ class Basic(Auth):
         result = self.varve.run("pull", self.ref, status=(4, 5))
         self.assertIn(os.fspath(path), result.err)
 
+    def test_password_with_every_request(self):
+        """One 401 tells that it is wanted; then nothing is asked for without it."""
+        self.auth_file({self.host: {"auth": basic("user:" + SECRET)}})
+        self.origin.forget_log()
+        self.varve.run("pull", self.ref)
+        statuses = [r["status"] for r in self.origin.requests()]
+        self.assertEqual((statuses.count(401), statuses.count(200)), (1, 3))
+
+    def test_files_in_their_order(self):
+        """The first one with a login counts, whatever the later ones have."""
+        files = [self.dir / name for name in ("a.json", "run/containers/auth.json", "config/containers/auth.json", "docker/config.json")]
+        env = {"REGISTRY_AUTH_FILE": files[0], "XDG_RUNTIME_DIR": self.dir / "run", "XDG_CONFIG_HOME": self.dir / "config",
+               "DOCKER_CONFIG": self.dir / "docker"}
+        files.append(self.varve.home / ".dockercfg")
+
+        def write(path, password):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            auths = {self.host: {"auth": basic("user:" + password)}}
+            path.write_text(json.dumps(auths if path.name == ".dockercfg" else {"auths": auths}))
+
+        for path in files:
+            write(path, "wrong")
+        for path in files:
+            self.assertIn(os.fspath(path), self.varve.run("pull", self.ref, env=env, status=5).err)
+            write(path, SECRET)
+            self.varve.run("pull", self.ref, env=env)
+            path.write_text("{}")
+
+    def test_file_that_may_not_be_read(self):
+        """Of somebody else: passed over."""
+        need_root()
+        home = self.dir / "home"
+        home.mkdir()
+        os.chown(home, 65534, 65534)
+        closed, file = self.dir / "closed.json", self.auth_file({self.host: {"auth": basic("user:" + SECRET)}})
+        closed.write_text("{")
+        closed.chmod(0o600)
+        self.varve.run("pull", self.ref, env={"HOME": home, "VARVE_STORE": home / "store", "REGISTRY_AUTH_FILE": closed,
+                                              "DOCKER_CONFIG": file.parent},
+                       prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+
     def test_helper_of_the_host(self):
         self.helper("one", f"""read host
             [ "$1 $host" = "get {self.host}" ] || exit 9
@@ -115,8 +155,12 @@ class Basic(Auth):
     def test_helper_that_is_missing_or_no_name(self):
         self.auth_file({}, credHelpers={self.host: "none-such"})
         self.assertIn("docker-credential-none-such", self.varve.run("pull", self.ref, status=5).err)
-        self.auth_file({}, credHelpers={self.host: "../../bin/sh"})
-        self.varve.run("pull", self.ref, status=(4, 5))
+        # A path would be run where it leads to.
+        (self.dir / "docker-credential-x").mkdir()
+        self.helper("evil", f"touch {self.dir}/ran").rename(self.dir / "evil")
+        self.auth_file({}, credHelpers={self.host: "x/../evil"})
+        self.varve.run("pull", self.ref, status=4, cwd=self.dir)
+        self.assertFalse((self.dir / "ran").exists())
 
     def test_helper_without_end_is_interrupted(self):
         self.helper("one", "cat >/dev/null; exec sleep 100")
@@ -128,6 +172,33 @@ class Basic(Auth):
         process.communicate()
         self.assertEqual(process.returncode, 130)
         self.assertLess(time.monotonic() - begin, 2)
+
+    def test_helper_that_says_nothing(self):
+        """Half a minute, then an error that names it; and it is gone."""
+        self.helper("one", f"cat >/dev/null; echo $$ > {self.dir}/pid; exec sleep 100")
+        self.auth_file({}, credHelpers={self.host: "one"})
+        begin = time.monotonic()
+        result = self.varve.run("pull", self.ref, status=5)
+        self.assertIn("docker-credential-one: no answer within 30 s", result.err)
+        self.assertTrue(30 <= time.monotonic() - begin < 40)
+        self.assertFalse(os.path.exists("/proc/" + (self.dir / "pid").read_text().strip()))
+
+    def test_helper_that_says_too_much(self):
+        """More than 64 KiB are no answer, even if it is a good one."""
+        self.helper("one", f"""cat >/dev/null; printf '{{"Username":"user","Secret":"{SECRET}","More":"'
+            head -c 70000 /dev/zero | tr '\\0' x; echo '"}}'""")
+        self.auth_file({}, credHelpers={self.host: "one"})
+        self.assertIn("docker-credential-one", self.varve.run("pull", self.ref, status=5).err)
+
+    def test_helper_is_asked_for_docker_hub_by_its_old_name(self):
+        asked = self.dir / "asked"
+        self.helper("one", f"""echo "$1 $(cat)" >> {asked}; echo '{{"Username":"user","Secret":"{SECRET}"}}'""")
+        path = self.dir / "auth.json"
+        path.write_text('{"credHelpers":{"docker.io":"one"}}')
+        for name in ("docker.io", "index.docker.io", "registry-1.docker.io"):
+            self.varve.run("logout", name, env={"REGISTRY_AUTH_FILE": path})
+            self.assertEqual(asked.read_text(), "get https://index.docker.io/v1/\nerase https://index.docker.io/v1/\n")
+            asked.unlink()
 
     def test_short_lived_password_is_asked_for_again(self):
         """The helper's first answer is stale (ECR after 12 hours)."""
@@ -306,255 +377,3 @@ class Login(Auth):
         self.assertNotIn(SECRET, path.read_text())
         self.varve.run("logout", self.host, env={"REGISTRY_AUTH_FILE": path})
         self.assertEqual((self.dir / "erase").read_text(), self.host)
-
-
-class Bearer(Auth):
-    """docker-registry with token authentication, and an nginx that hands tokens out."""
-
-    def setUp(self):
-        super().setUp()
-        plain = self.registry()
-        self.image(plain)
-        self.image(plain, "team/other")
-        self.tokens = Tokens(self.dir / "tokens")
-        self.token_server = self.nginx(self.tokens.server(self.extra()))
-        self.realm = f"http://{self.token_server.address}/token"
-        self.origin = self.registry(storage=plain.storage, token=self.tokens.options(self.realm))
-        self.host = self.origin.address
-        self.ref = f"{self.host}/team/app:1"
-        self.tokens.publish([("team/app", "pull"), ("team/other", "pull")])
-
-    def extra(self):
-        return ""
-
-    def asked(self):
-        """The GETs for tokens."""
-        return self.token_server.requests("/token?")
-
-    def test_anonymous(self):
-        """One token for all requests of a repository; the challenge's scope and service are asked for."""
-        self.varve.run("pull", self.ref)
-        asked = self.asked()
-        self.assertEqual(len(asked), 1)
-        self.assertIn("scope=repository%3Ateam%2Fapp%3Apull", asked[0]["path"])
-        self.assertIn("service=test%20service", asked[0]["path"])
-        self.assertEqual(asked[0]["authorization"], "")
-
-    def test_several_repositories(self):
-        self.varve.run("pull", self.ref, f"{self.host}/team/other:1")
-        self.assertEqual(len(self.asked()), 2)
-
-    def test_credential_goes_to_the_token_server(self):
-        """Same host: with Basic; the registry itself sees only the token."""
-        self.auth_file({self.host: {"auth": basic("user:" + SECRET)}})
-        result = self.varve.run("-v", "-v", "pull", self.ref)
-        self.assertEqual(self.token_server.requests("/token")[0]["authorization"], "Basic " + basic("user:" + SECRET))
-        self.assertIn("account=user", self.token_server.requests("/token")[0]["path"])
-        self.assertNoSecret(result)
-
-    def test_expired_token(self):
-        """invalid_token: once a new one, then denied; never a loop."""
-        self.tokens.publish([("team/app", "pull")], lifetime=-300, expires_in=300)
-        result = self.varve.run("pull", self.ref, status=5)
-        self.assertIn(self.host, result.err)
-        self.assertLessEqual(len(self.asked()), 2)
-
-    def test_less_than_was_asked_for(self):
-        """A token for another repository: insufficient_scope, once more, then denied."""
-        self.tokens.publish([("team/other", "pull")])
-        result = self.varve.run("pull", self.ref, status=5)
-        self.assertIn("may not", result.err)
-        self.assertLessEqual(len(self.asked()), 2)
-
-    def test_answers_that_are_no_token(self):
-        for text in ("<html>", "{}", '{"token":"a\\r\\nX-Evil: 1"}', '{"token":"' + "a" * 200000 + '"}'):
-            (self.tokens.directory / "token").write_text(text)
-            self.varve.run("pull", self.ref, status=(4, 5))
-
-    def test_access_token_and_no_lifetime(self):
-        token = self.tokens.issue([("team/app", "pull")])
-        (self.tokens.directory / "token").write_text(json.dumps({"access_token": token}))
-        self.varve.run("pull", self.ref)
-
-    def behind(self, challenge):
-        """The registry behind an nginx that gives another challenge."""
-        server, http = front(self.origin)
-        server = server.replace("proxy_http_version 1.1;", "proxy_http_version 1.1; proxy_hide_header WWW-Authenticate; "
-                                + challenge)
-        return self.nginx(server, http=http, lua=True)
-
-    def header(self, value):
-        return "add_header WWW-Authenticate '%s' always;" % value
-
-    def test_challenges(self):
-        scope = 'service="test service",scope="repository:team/app:pull"'
-        for challenge in (
-                self.header(f'Basic realm="a, b", Bearer realm="{self.realm}",{scope}'),
-                self.header(f'Negotiate') + self.header(f'Bearer {scope} , realm="{self.realm}"'),
-                self.header(f'bearer REALM="{self.realm}" , {scope}'),
-                self.header(f'Bearer realm="{self.realm}",service="test service"')):
-            nginx = self.behind(challenge)
-            self.new_varve().run("pull", f"{nginx.address}/team/app:1")
-
-    def test_scopes_in_the_order_of_the_challenge(self):
-        """Docker Hub looks at the first only: the challenged ones come first, each a parameter (ggcr#1312)."""
-        nginx = self.behind(self.header(f'Bearer realm="{self.realm}",service="test service",scope="repository:team/other:pull '
-                                        f'registry:catalog:* repository:host:5000/x:pull,push repository:host:5000/x:push,pull '
-                                        f'two:parts two:more https://a/.default https://b/.default"'))
-        self.varve.run("pull", f"{nginx.address}/team/app:1")
-        [asked] = self.asked()
-        scopes = [v for k, v in urllib.parse.parse_qsl(urllib.parse.urlsplit(asked["path"]).query) if k == "scope"]
-        self.assertEqual(scopes, ["repository:team/other:pull", "registry:catalog:*", "repository:host:5000/x:pull,push",
-                                  "two:parts", "two:more", "https://a/.default", "https://b/.default", "repository:team/app:pull"])
-
-    def test_no_challenge_but_at_the_ping(self):
-        """GCR: 401 without a challenge; /v2/ has it (c/image#211)."""
-        server, http = front(self.origin, blobs="proxy_hide_header WWW-Authenticate;", manifests="proxy_hide_header WWW-Authenticate;")
-        nginx = self.nginx(server, http=http, lua=True)
-        self.varve.run("pull", f"{nginx.address}/team/app:1")
-        self.assertEqual(len(nginx.requests("/v2/")[1:2]), 1)
-        self.assertEqual(nginx.requests("/v2/")[1]["path"], "/v2/")
-
-    def test_no_challenge_at_all(self):
-        nginx = self.behind("")
-        self.varve.run("pull", f"{nginx.address}/team/app:1", status=5)
-        self.assertLessEqual(len(nginx.requests()), 4)
-
-    def refused_realm(self, realm, *words):
-        nginx = self.behind(self.header(f'Bearer realm="{realm}",service="s",scope="repository:team/app:pull"'))
-        self.auth_file({nginx.address: {"auth": basic("user:" + SECRET)}})
-        result = self.varve.run("pull", f"{nginx.address}/team/app:1", status=(4, 5))
-        for word in words:
-            self.assertIn(word, result.err)
-        self.assertNoSecret(result)
-
-    def test_realms_that_are_refused(self):
-        self.refused_realm("http://169.254.169.254/latest/meta-data/", "169.254.169.254")
-        self.refused_realm("file:///etc/passwd")
-        self.refused_realm("http://user:pw@127.0.0.1/token")
-        self.refused_realm("http://2852039166/token")
-        self.refused_realm("gopher://127.0.0.1/")
-
-    def test_redirected_token_request(self):
-        """With credentials, not to another host (CVE-2026-48978)."""
-        other = self.nginx("location / { return 200 '{}'; }")
-        sender = self.nginx("location /token { return 307 http://localhost:%d/steal; }" % other.port)
-        self.refused_realm(f"http://{sender.address}/token", "refused")
-        self.assertEqual(other.requests(), [])
-
-
-class TokenPasswords(Bearer):
-    """The token server asks for a password."""
-
-    def extra(self):
-        path = self.dir / "users"
-        path.write_text(subprocess.run(["htpasswd", "-nbB", "-C", "4", "user", SECRET], stdout=subprocess.PIPE, text=True,
-                                       check=True).stdout)
-        return f'auth_basic "tokens"; auth_basic_user_file {path};'
-
-    def setUp(self):
-        super().setUp()
-        self.auth_file({self.host: {"auth": basic("user:" + SECRET)}})
-
-    test_anonymous = None
-    test_challenges = test_scopes_in_the_order_of_the_challenge = None
-    test_no_challenge_but_at_the_ping = None
-    test_answers_that_are_no_token = None
-
-    def test_without_login(self):
-        self.auth_file({})
-        result = self.varve.run("pull", self.ref, status=5)
-        self.assertIn("varve login", result.err)
-
-    def test_login(self):
-        self.varve.run("login", "--user", "user", "--password-stdin", self.host, input=SECRET.encode(),
-                       env={"REGISTRY_AUTH_FILE": self.dir / "new.json"})
-        self.varve.run("login", "--user", "user", "--password-stdin", self.host, input=b"wrong", status=5,
-                       env={"REGISTRY_AUTH_FILE": self.dir / "new.json"})
-
-
-class ForeignTokens(Auth):
-    """A token server that does not look like the registry's own gets no credential (2.9), but for token_hosts."""
-
-    def setUp(self):
-        super().setUp()
-        plain = self.registry()
-        self.image(plain)
-        self.tokens = Tokens(self.dir / "tokens")
-        users = self.dir / "users"
-        users.write_text(subprocess.run(["htpasswd", "-nbB", "-C", "4", "user", SECRET], stdout=subprocess.PIPE, text=True,
-                                        check=True).stdout)
-        origin = self.registry(storage=plain.storage, token=self.tokens.options("http://sso.other.test/token"))
-        self.tokens.publish([("team/app", "pull")])
-        self.users = users
-        # One proxy for both names: who is not let in gets a token for nothing.
-        (self.dir / "tokens/nothing").write_text(json.dumps({"token": self.tokens.issue([])}))
-        server, http = front(origin, other="""location = /token { default_type application/json; auth_basic "t"; auth_basic_user_file %s;
-            alias %s/token; if ($http_authorization = "") { rewrite ^ /nothing; } }
-            location = /nothing { default_type application/json; alias %s/nothing; }""" % (users, self.tokens.directory, self.tokens.directory))
-        self.proxy = self.nginx(server, http=http, lua=True)
-        self.env = {"HTTP_PROXY": f"http://{self.proxy.address}", "REGISTRY_AUTH_FILE": self.dir / "auth.json"}
-
-    def config(self, **entry):
-        path = self.path("config")
-        path.write_text(json.dumps({"registries": {"registry.example": dict(entry, insecure=True)}}))
-        return path
-
-    def login(self, password, config, status):
-        return self.varve.run("--config", config, "login", "-u", "user", "--password-stdin", "registry.example",
-                              input=password.encode(), env=self.env, status=status)
-
-    def sent(self):
-        return {r["authorization"] for r in self.proxy.requests("/token")}
-
-    def test_not_without_leave(self):
-        """A wrong password is not taken for right because nobody looked at it."""
-        result = self.login("wrong", self.config(), 5)
-        self.assertIn("token_hosts", result.err)
-        self.assertFalse((self.dir / "auth.json").exists())
-        self.assertEqual(self.sent(), {""})
-        self.auth_file({"registry.example": {"auth": basic("user:" + SECRET)}})
-        del self.env["REGISTRY_AUTH_FILE"]
-        result = self.varve.run("--config", self.config(), "pull", "registry.example/team/app:1", env=self.env, status=5)
-        self.assertIn("token_hosts", result.err)
-        self.assertEqual(self.sent(), {""})
-
-    def test_token_hosts(self):
-        config = self.config(token_hosts=["sso.other.test"])
-        self.login("wrong", config, 5)
-        self.assertFalse((self.dir / "auth.json").exists())
-        self.login(SECRET, config, 0)
-        self.varve.run("--config", config, "pull", "registry.example/team/app:1", env=self.env)
-        self.assertEqual(self.sent(), {"Basic " + basic("user:wrong"), "Basic " + basic("user:" + SECRET)})
-
-
-class Identity(Bearer):
-    """An identity token: POST first, GET where that is not served."""
-
-    def setUp(self):
-        super().setUp()
-        self.auth_file({self.host: {"auth": basic("user:x"), "identitytoken": SECRET}})
-
-    test_anonymous = None
-    test_credential_goes_to_the_token_server = None
-
-    def test_post(self):
-        nginx = self.nginx("location = /token { client_body_in_single_buffer on; client_body_buffer_size 64k; proxy_pass http://%s/copy; }"
-                           "location = /copy { default_type application/json; alias %s/token; error_page 405 =200 $uri; }"
-                           % ("{address}", self.tokens.directory))
-        front_ = self.behind(self.header('Bearer realm="http://%s/token",service="test service",scope="repository:team/app:pull"'
-                                         % nginx.address))
-        self.auth_file({front_.address: {"identitytoken": SECRET}})
-        self.varve.run("pull", f"{front_.address}/team/app:1")
-        asked = [r for r in nginx.requests("/token")]
-        self.assertEqual(asked[0]["method"], "POST")
-        for part in ("grant_type=refresh_token", f"refresh_token={SECRET}", "service=test%20service", "client_id=varve",
-                     "scope=repository%3Ateam%2Fapp%3Apull"):
-            self.assertIn(part, asked[0]["body"])
-
-    def test_get_instead(self):
-        """404, 405: not every server speaks OAuth2."""
-        self.varve.run("pull", self.ref)
-        # nginx logs the method of its inner redirect to the 404; a GET has a query
-        self.assertEqual([(r["path"] == "/token", r["status"]) for r in self.token_server.requests("/token")],
-                         [(True, 404), (False, 200)])

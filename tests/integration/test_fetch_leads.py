@@ -133,3 +133,48 @@ class TokenRedirects(Case):
         path.write_text("{}")
         self.varve.run("pull", f"{registry.address}/team/app:1", status=5)
         self.assertEqual(len(thief.requests("/steal")), 1)
+
+
+class Logins(Case):
+    """A registry that wants a password, behind an nginx that redirects."""
+
+    def setUp(self):
+        super().setUp()
+        layout = self.layout()
+        layout.image("a", [Tar().file("a", "a")])
+        plain = self.registry()
+        plain.push(layout, "a", "team/app", "1")
+        self.origin = self.registry(storage=plain.storage, htpasswd={"user": "secret"})
+
+    def behind(self, blobs, other=""):
+        """The reference through an nginx, self.front; the password of the registry is known."""
+        server, http = front(self.origin, blobs, other=other)
+        self.front = self.nginx(server, http=http, lua=True)
+        self.login(self.front.address)
+        return f"{self.front.address}/team/app:1"
+
+    def login(self, *hosts):
+        path = self.varve.home / ".docker/config.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"auths": {host: {"auth": base64.b64encode(b"user:secret").decode()} for host in hosts}}))
+
+    def test_stays_where_it_is(self):
+        """A redirect within the registry keeps the login."""
+        ref = self.behind("return 307 /moved$request_uri;", "location /moved/ { proxy_pass http://%s/; }" % self.origin.address)
+        self.varve.run("pull", ref)
+        self.assertEqual([(r["status"], r["authorization"][:6]) for r in self.front.requests("/moved/")], [(200, "Basic ")] * 2)
+
+    def test_challenge_elsewhere(self):
+        """Where a redirect leads to nobody gets a login, also if he asks for one and it is known."""
+        thief = self.nginx("location / { add_header WWW-Authenticate 'Basic realm=x' always; return 401; }")
+        ref = self.behind(f"return 307 http://{thief.address}$request_uri;")
+        self.login(self.front.address, thief.address)
+        self.varve.run("pull", ref, status=5)
+        self.assertEqual({r["authorization"] for r in thief.requests()}, {""})
+
+    def test_ten_hops(self):
+        for hops, status in ((10, 0), (11, 5)):
+            ref = self.behind("return 307 /hop/1$request_uri;", """location ~ ^/hop/(?<n>1+)(?<rest>/v2/.*)$ {
+                if ($n != %s) { return 307 /hop/${n}1$rest; } proxy_pass http://%s$rest; }""" % ("1" * hops, self.origin.address))
+            self.new_varve(HOME=self.varve.home).run("pull", ref, status=status)
+            self.assertEqual(max(len(r["path"].split("/")[2]) for r in self.front.requests("/hop/")), 10)

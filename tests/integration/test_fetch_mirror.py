@@ -78,8 +78,24 @@ class Mirrors(Case):
             self.pull([{"url": f"http://{mirror.address}"}], varve=varve)
             self.assertEqual(len(mirror.requests("/blobs/")), 3, status)  # once for each
 
-    def test_refused_connection_and_circuit_breaker(self):
-        self.pull([{"url": f"http://127.0.0.1:{free_port()}"}])
+    def test_refused_connection_and_no_tls(self):
+        gone, plain = free_port(), self.mirror()
+        err = self.pull([{"url": f"http://127.0.0.1:{gone}"}, {"url": f"https://{plain.address}"}]).err
+        self.assertIn(f"127.0.0.1:{gone}: cannot connect", err)
+        self.assertIn(f"{plain.address}: no TLS there", err)
+        self.assertEqual(plain.requests(), [])
+
+    def test_what_failed_is_told(self):
+        """The word of the last place, the registry itself, and those of the others behind it."""
+        mirrors = [self.mirror(blobs="return 503;"), self.mirror(blobs="return 404;")]
+        server, http = front(self.source, "return 403;")
+        self.origin.stop()
+        self.origin = self.nginx(server, http=http, lua=True)
+        self.domain, self.ref = self.origin.address, f"{self.origin.address}/team/app:1"
+        err = self.pull([{"url": f"http://{m.address}"} for m in mirrors], status=5).err
+        last = err.splitlines()[-1]
+        self.assertRegex(last, rf"after other places failed .*{mirrors[0].address}: [^;]*503.*{mirrors[1].address}: [^;]*404")
+        self.assertRegex(last, rf"\): {self.domain}: refuses access.*\(403\)$")
 
     def test_silent_mirror_costs_its_time_once(self):
         """3 blobs, one timeout: the mirror is not asked again (bottlerocket#4564)."""
@@ -87,7 +103,9 @@ class Mirrors(Case):
         mirror.signal(signal.SIGSTOP)
         for pid in mirror.workers():
             os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
         self.pull([{"url": f"http://{mirror.address}", "header_timeout": "2s", "capabilities": ["resolve", "pull"]}])
+        self.assertLess(time.monotonic() - begin, 5)
         for pid in mirror.workers():
             os.kill(pid, signal.SIGCONT)
         # Three requests that each wait would take six seconds; what arrived meanwhile is logged now.
@@ -224,6 +242,37 @@ class Mirrors(Case):
         (home / "config.json").write_text(json.dumps({"auths": {self.domain: {"auth": base64.b64encode(b"u:p").decode()}}}))
         self.pull([{"url": f"http://{mirror.address}"}])
         self.assertEqual({r["authorization"] for r in mirror.requests()}, {""})
+
+    def test_credentials_of_the_mirror(self):
+        """Looked up by its own host, and shown nowhere else."""
+        server, http = front(self.registry(storage=self.source.storage, htpasswd={"m": "secret"}))
+        mirror = self.nginx(server, http=http, lua=True)
+        home = self.varve.home / ".docker"
+        home.mkdir()
+        auth = {host: base64.b64encode(text).decode() for host, text in ((mirror.address, b"m:secret"), (self.domain, b"u:p"))}
+        (home / "config.json").write_text(json.dumps({"auths": {host: {"auth": value} for host, value in auth.items()}}))
+        self.pull([{"url": f"http://{mirror.address}"}])
+        self.assertEqual({(r["authorization"], r["status"]) for r in mirror.requests("/blobs/")},
+                         {("", 401), ("Basic " + auth[mirror.address], 200)})
+        self.assertEqual({r["authorization"] for r in self.origin.requests()}, {""})
+        self.assertEqual(self.origin.requests("/blobs/"), [])
+
+    def test_ns_is_for_the_mirror_alone(self):
+        """With each request to it, HEAD and GET; not with those for a token, and not where it redirects to."""
+        cdn = self.mirror()
+        want = """access_by_lua_block { if not ngx.var.http_authorization then ngx.header.www_authenticate =
+            'Bearer realm="http://{address}/token",service="s"' ngx.exit(401) end }"""
+        mirror = self.mirror(blobs=want + ' rewrite_by_lua_block { if ngx.var.http_authorization then ngx.redirect("http://%s" .. ngx.var.uri, 307) end }'
+                             % cdn.address, manifests=want,
+                             other='location = /token { default_type application/json; return 200 \'{"token":"t"}\'; }')
+        config = [{"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"]}]
+        self.pull(config)
+        self.pull(config)
+        asked = mirror.requests("/v2/")
+        self.assertEqual({(r["method"], r["path"].split("?")[1:] == ["ns=" + self.domain.replace(":", "%3A")]) for r in asked},
+                         {("GET", True), ("HEAD", True)})
+        self.assertEqual([r for r in mirror.requests("/token") + cdn.requests() if "ns=" in r["path"]], [])
+        self.assertEqual((len(mirror.requests("/token")), len(cdn.requests("/blobs/"))), (2, 3))
 
     def test_other_repository_and_path(self):
         server, http = front(self.source)
