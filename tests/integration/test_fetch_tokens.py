@@ -251,6 +251,14 @@ class Requests(TokenCase):
         version = self.varve.json("version")["version"]
         self.assertEqual({r["agent"] for r in self.front.requests() + self.token_server.requests()}, {"varve/" + version})
 
+    def test_long_page_of_a_refusal(self):
+        """401 with 5 MB of words at 300 KB a second: read for what is wrong, not to its end."""
+        nginx = self.nginx("""location / { limit_rate 300k; content_by_lua_block { ngx.status = 401
+            ngx.header.www_authenticate = 'Basic realm="a"'
+            for i = 1, 5000 do ngx.print(string.rep("x", 1000)) end } }""", lua=True)
+        self.assertIn("varve login", self.varve.run("pull", f"{nginx.address}/team/app:1", status=5).err)
+        self.assertLess(max(r["bytes"] for r in nginx.requests()), 1000000)
+
 
 class TokenPasswords(Bearer):
     """The token server asks for a password."""
