@@ -148,7 +148,9 @@ class Basic(Auth):
         """For its own host it is an error that names it; as a general store it is passed over."""
         self.helper("one", "cat >/dev/null; echo boom; exit 1")
         self.auth_file({}, credHelpers={self.host: "one"})
-        self.assertIn("docker-credential-one", self.varve.run("pull", self.ref, status=5).err)
+        err = self.varve.run("pull", self.ref, status=5).err
+        self.assertIn("docker-credential-one failed (exit status 1)", err)
+        self.assertNotIn("varve login", err)
         self.auth_file({}, credsStore="one")
         self.assertIn("varve login", self.varve.run("pull", self.ref, status=5).err)
 

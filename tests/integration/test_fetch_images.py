@@ -189,6 +189,7 @@ class Documents(Images):
         web = self.nginx("location / { default_type %s; content_by_lua_block { for i = 1, 100000 do "
                          "if not ngx.print(string.rep('[', 65536)) or not ngx.flush(true) then return end end } }" % OCI_MANIFEST, lua=True)
         self.assertIn("larger than allowed", self.pull(f"{web.address}/team/app:1", status=4).err)
+        self.assertLess(max(r["bytes"] for r in web.requests()), 30 << 20)
 
     def test_config_too_large(self):
         """Told by its descriptor: nothing of it is asked for."""
@@ -239,8 +240,8 @@ class Documents(Images):
     def test_header_of_a_mebibyte(self):
         self.web = self.nginx("location / { content_by_lua_block { for i = 1, 1100 do ngx.header['X' .. i] = string.rep('a', 1000) end "
                               "ngx.say('{}') } }", lua=True)
-        begin = self.pull(f"{self.web.address}/team/app:1", status=(4, 5))
-        self.assertIn(self.web.address, begin.err)
+        result = self.pull(f"{self.web.address}/team/app:1", status=4)
+        self.assertIn(f"{self.web.address}: the answer is larger than allowed", result.err)
 
     def test_artifact(self):
         body, blobs = self.image()
@@ -264,8 +265,10 @@ class Documents(Images):
 
     def test_warning_is_shown_once(self):
         body, blobs = self.image()
-        ref = self.serve(json.dumps(body).encode(), blobs=blobs, headers="add_header Warning '299 - \"this registry moves\"';")
-        self.assertEqual(self.pull(ref).err.count("this registry moves"), 1)
+        self.serve(json.dumps(body).encode(), blobs=blobs)
+        says = self.nginx("add_header Warning '299 - \"this registry moves\"'; location / { proxy_pass http://%s; }" % self.web.address)
+        self.assertEqual(self.pull(f"{says.address}/team/app:1").err.count("this registry moves"), 1)
+        self.assertEqual(len(says.requests()), 3)
 
     def test_inline_data(self):
         """data is used instead of the network; wrong data is not."""
@@ -415,6 +418,23 @@ class Tags(Images):
         self.pull(ref)
         self.assertEqual(self.origin.requests(), [])
         self.assertTrue(image)
+
+    def test_tag_with_a_digest(self):
+        """The digest says what is asked for; what the tag means is not asked: it names the tree, for people."""
+        layout = self.layout()
+        layout.tag("old", self.one(layout, "1"))
+        layout.tag("new", self.one(layout, "2"))
+        for name in ("old", "new"):
+            ref = self.origin.push(layout, name, "team/app", "1")
+        digest = layout.find("old")["digest"]
+        self.origin.forget_log()
+        self.pull(f"{ref}@{digest}")
+        self.assertTrue(self.stored(digest))
+        self.assertFalse(self.stored(layout.find("new")["digest"]))
+        self.assertEqual([r["path"] for r in self.origin.requests(contains="/manifests/")], [f"/v2/team/app/manifests/{digest}"])
+        self.assertEqual([i["name"] for i in self.varve.json("list")["images"]], [f"{self.origin.address}/team/app@{digest}"])
+        label = self.varve.json("install", f"{ref}@{digest}")["label"]
+        self.assertEqual(label, f"{self.origin.address}/team/app:1".replace("/", "_").replace(":", "_"))
 
     def test_moved_tag(self):
         layout = self.layout()

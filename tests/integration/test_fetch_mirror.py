@@ -258,21 +258,21 @@ class Mirrors(Case):
         self.assertEqual(self.origin.requests("/blobs/"), [])
 
     def test_ns_is_for_the_mirror_alone(self):
-        """With each request to it, HEAD and GET; not with those for a token, and not where it redirects to."""
-        cdn = self.mirror()
+        """With each request to it, HEAD and GET; not with those for a token, and not where it redirects to: nor are its headers."""
+        cdn = self.mirror(blobs="if ($http_x_team) { return 403; }")
         want = """access_by_lua_block { if not ngx.var.http_authorization then ngx.header.www_authenticate =
             'Bearer realm="http://{address}/token",service="s"' ngx.exit(401) end }"""
         mirror = self.mirror(blobs=want + ' rewrite_by_lua_block { if ngx.var.http_authorization then ngx.redirect("http://%s" .. ngx.var.uri, 307) end }'
                              % cdn.address, manifests=want,
                              other='location = /token { default_type application/json; return 200 \'{"token":"t"}\'; }')
-        config = [{"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"]}]
+        config = [{"url": f"http://{mirror.address}", "capabilities": ["pull", "resolve"], "headers": {"X-Team": "secret"}}]
         self.pull(config)
         self.pull(config)
         asked = mirror.requests("/v2/")
         self.assertEqual({(r["method"], r["path"].split("?")[1:] == ["ns=" + self.domain.replace(":", "%3A")]) for r in asked},
                          {("GET", True), ("HEAD", True)})
         self.assertEqual([r for r in mirror.requests("/token") + cdn.requests() if "ns=" in r["path"]], [])
-        self.assertEqual((len(mirror.requests("/token")), len(cdn.requests("/blobs/"))), (2, 3))
+        self.assertEqual((len(mirror.requests("/token")), [r["status"] for r in cdn.requests()]), (2, [200] * 3))
 
     def test_other_repository_and_path(self):
         server, http = front(self.source)

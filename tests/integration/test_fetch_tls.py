@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS and proxies: certs.d, insecure hosts, client certificates, proxy variables (PROTOCOL 5.13 to 5.17)."""
 
+import base64
 import json
 import shutil
 import socket
@@ -13,14 +14,16 @@ from support.registry_front import front
 from support.servers import Server
 
 
-class Tls(Case):
+class Https(Case):
+    """A registry with TLS and an authority that signed its certificate."""
+
     def setUp(self):
         super().setUp()
         self.ca = self.authority("ca")
         self.source = self.registry()
-        layout = self.layout()
-        samples.flat(layout, "a")
-        self.source.push(layout, "a", "team/app", "1")
+        self.images = self.layout()
+        samples.flat(self.images, "a")
+        self.source.push(self.images, "a", "team/app", "1")
         self.cert, self.key = self.certificate("server", self.ca)
 
     def openssl(self, *args):
@@ -52,6 +55,8 @@ class Tls(Case):
             shutil.copy(source, directory / name)
         return directory
 
+
+class Tls(Https):
     def test_unknown_authority(self):
         ref = self.https()
         result = self.varve.run("pull", ref, status=5)
@@ -83,7 +88,11 @@ class Tls(Case):
         self.varve.run("pull", ref, status=5)
         cert, key = self.certificate("client", self.ca)
         self.certs_d((cert, "c.cert"), (key, "c.key"))
-        self.varve.run("pull", ref)
+        # No connection is used twice: libcurl may take one that was made with another certificate (CVE-2026-8932).
+        self.source.push(self.images, "a", "team/other", "1")
+        self.front.forget_log()
+        self.varve.run("pull", ref, ref.replace("app", "other"))
+        self.assertEqual({(r["status"], r["nth"]) for r in self.front.requests()}, {(200, 1)})
 
     def test_half_a_pair(self):
         ref = self.https()
@@ -112,6 +121,68 @@ class Tls(Case):
         self.varve.run("pull", f"{host}/team/app:1")
         self.assertGreater(len(line.asked), 2)
 
+    def mounted(self, *pairs):
+        """A prefix for commands: each (ours, theirs), ours is found there."""
+        need_root()
+        return ["unshare", "-m", "sh", "-c", "".join(f"mount --bind {a} {b} && " for a, b in pairs) + 'exec "$@"', "sh"]
+
+    def test_certs_d_of_the_machine(self):
+        """The user's own, /etc/containers, /etc/docker: the first directory of the host counts, alone."""
+        ref = self.https()
+        self.authority("other")
+        for *cas, status in ((None, None, "ca", 0), (None, "ca", "other", 0), (None, "other", "ca", 5), ("ca", "other", "other", 0),
+                             ("other", "ca", "ca", 5)):
+            varve, etc = self.new_varve(), self.path("etc")
+            tops = varve.home / ".config/containers", etc / "containers", etc / "docker"
+            for ca, top in zip(cas, tops):
+                top.mkdir(parents=True)
+                if ca:
+                    (top / "certs.d" / self.front.address).mkdir(parents=True)
+                    shutil.copy(self.dir / f"{ca}.crt", top / "certs.d" / self.front.address)
+            varve.run("pull", ref, status=status, prefix=self.mounted((tops[1], "/etc/containers"), (tops[2], "/etc/docker")))
+
+    def test_authorities_of_the_system_stay(self):
+        """One in certs.d is trusted beside them, not in their place."""
+        ref = self.https()
+        self.authority("other")
+        self.certs_d((self.dir / "other.crt", "other.crt"))
+        self.varve.run("pull", ref, status=5)
+        self.varve.run("pull", ref, prefix=self.mounted((self.dir / "ca.crt", "/etc/ssl/certs/ca-certificates.crt")))
+
+    def test_netrc(self):
+        """For https only, and only when no file and no helper has a login."""
+        registry, plain = (self.registry(storage=self.source.storage, htpasswd={"user": "secret"}, **tls)
+                           for tls in ({"tls": (self.cert, self.key)}, {}))
+        self.certs_d((self.dir / "ca.crt", "ca.crt"), host=registry.address)
+        netrc, auth = self.varve.home / ".netrc", self.varve.home / ".docker/config.json"
+        auth.parent.mkdir()
+        netrc.write_text("machine 127.0.0.1 login user password secret\n")
+        self.varve.run("pull", f"{registry.address}/team/app:1")
+        result = self.varve.run("pull", f"{plain.address}/team/app:1", status=5)
+        self.assertIn("needs a login", result.err)
+        self.assertNotIn(".netrc", result.err)
+        auth.write_text(json.dumps({"auths": {registry.address: {"auth": base64.b64encode(b"user:wrong").decode()}}}))
+        result = self.varve.run("pull", f"{registry.address}/team/app:1", status=5)
+        self.assertIn(str(auth), result.err)
+
+    def test_never_back_to_http(self):
+        """TLS is gone when the password is to be shown: it is not shown in the clear, however insecure the host is listed."""
+        plain = self.nginx("location / { return 401; }")
+        self.source = self.registry(storage=self.source.storage, htpasswd={"user": "secret"})
+        self.https("keepalive_timeout 0;")
+        line = Connect([("127.0.0.1", self.front.port), ("127.0.0.1", plain.port)], transparent=True)
+        self.addCleanup(line.server_close)
+        self.addCleanup(line.shutdown)
+        host = "127.0.0.1:%d" % line.server_address[1]
+        config, auth = self.path("config"), self.varve.home / ".docker/config.json"
+        config.write_text(json.dumps({"insecure": [host]}))
+        auth.parent.mkdir()
+        auth.write_text(json.dumps({"auths": {host: {"auth": base64.b64encode(b"user:secret").decode()}}}))
+        self.varve.run("--config", config, "pull", f"{host}/team/app:1", status=5)
+        self.assertEqual([r["status"] for r in self.front.requests()], [401])
+        self.assertGreaterEqual(len(line.asked), 2)
+        self.assertEqual(plain.requests(), [])
+
     def test_goaway(self):
         """HTTP/2 connections that end after two requests, while seven manifests are asked for."""
         refs = [self.https("keepalive_requests 2;")]
@@ -128,7 +199,7 @@ class Tls(Case):
 
 
 class Connect(socketserver.ThreadingTCPServer):
-    """A CONNECT proxy that leads everything to one address, or each host to its own; nginx has no such thing.
+    """A CONNECT proxy that leads everything to one address, each host to its own, or one connection after the other; nginx has no such thing.
     transparent: it is no proxy, but passes bytes on. The connections with the numbers in `cut` (from 1) are reset when the client has begun its handshake."""
 
     allow_reuse_address = daemon_threads = True
@@ -150,6 +221,8 @@ class _Tunnel(socketserver.StreamRequestHandler):
             self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return
         target = self.server.target
+        if isinstance(target, list):
+            target = target[min(len(self.server.asked), len(target)) - 1]
         if isinstance(target, dict):
             target = target[head[0].split()[1].split(":")[0]]
         if len(self.server.asked) in self.server.cut:
@@ -192,11 +265,8 @@ class Tinyproxy(Server):
             "hosts /", f"{self.directory}/hosts /").replace("conf", f"{self.directory}/conf")]
 
 
-class RealProxy(Tls):
+class RealProxy(Https):
     """CONNECT with Basic authentication, by tinyproxy (5.14)."""
-
-    test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
-    test_half_a_pair = test_redirect_to_http = test_goaway = test_broken_handshake_on_loopback = None
 
     def setUp(self):
         need_root()
@@ -218,6 +288,16 @@ class RealProxy(Tls):
         self.assertTrue(self.front.requests("/blobs/"))
         self.assertIn(f"CONNECT {self.host}", self.proxy.log())
 
+    def test_password_stays_at_the_proxy(self):
+        """Neither who is behind it nor who is asked without it hears of the password."""
+        server, http = front(self.source)
+        direct = self.nginx(server, http=http, lua=True)
+        env = {"HTTPS_PROXY": f"http://user:proxy-secret@{self.proxy.address}"}
+        self.varve.run("pull", f"{self.host}/team/app:1", f"{direct.address}/team/app:1", env=env)
+        for nginx in (self.front, direct):
+            self.assertEqual({(r["proxy_authorization"], r["authorization"]) for r in nginx.requests("/manifests/")}, {("", "")})
+            self.assertEqual({r["proxy_authorization"] for r in nginx.requests()}, {""})
+
     def test_wrong_or_no_password(self):
         for login in ("user:proxy-wrong@", ""):
             result = self.pull(login, status=5)
@@ -227,10 +307,7 @@ class RealProxy(Tls):
         self.assertEqual(self.front.requests(), [])
 
 
-class Proxies(Tls):
-    test_unknown_authority = test_certs_d = test_wrong_host = test_insecure = test_client_certificate = None
-    test_half_a_pair = test_redirect_to_http = test_goaway = test_broken_handshake_on_loopback = None
-
+class Proxies(Https):
     def proxy(self, target, cut=()):
         proxy = Connect(target, cut)
         self.addCleanup(proxy.server_close)
@@ -326,6 +403,11 @@ class Proxies(Tls):
             config = self.path("config")
             config.write_text(json.dumps({"insecure": [key.removesuffix(":443")]}))
             self.new_varve().run("--config", config, "pull", "team/app:1", env=env)
+        # Also when it is written as a mirror, it is asked for what is its own.
+        config.write_text(json.dumps({"registries": {"docker.io": {"fallback": False, "mirrors": [
+            {"url": "https://registry-1.docker.io", "insecure": True, "capabilities": ["pull", "resolve"]}]}}}))
+        self.new_varve().run("--config", config, "pull", "team/app:1", env=env)
+        self.assertEqual([r for r in self.front.requests() if "ns=" in r["path"]], [])
 
     def test_http_realm_behind_tls(self):
         """Harbor behind a TLS proxy names its token server by http: it is asked by https, with the credential (dockhand#1428)."""
@@ -343,6 +425,25 @@ class Proxies(Tls):
         self.varve.run("pull", "registry.example/team/app:1", env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
         self.assertEqual({r["authorization"] for r in harbor.requests("/token")}, {"Basic dXNlcjpwdw=="})
         self.assertEqual({head[0] for head in proxy.asked}, {"CONNECT registry.example:443 HTTP/1.1"})
+
+    def test_token_server_that_moves_to_https(self):
+        """A redirect from http to https of its own host is followed, with the credential."""
+        self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
+        tokens = Tokens(self.dir / "tokens")
+        tokens.publish([("team/app", "pull")])
+        origin = self.registry(storage=self.source.storage, token=tokens.options("http://registry.example/token"))
+        secure = self.nginx(f"ssl_certificate {self.cert}; ssl_certificate_key {self.key}; {tokens.server()}", listen=" ssl")
+        server, http = front(origin, other="location = /token { return 307 https://registry.example$request_uri; }")
+        plain = self.nginx(server, http=http, lua=True)
+        config, auth = self.path("config"), self.varve.home / ".docker/config.json"
+        config.write_text('{"insecure": ["registry.example"]}')
+        auth.parent.mkdir()
+        auth.write_text(json.dumps({"auths": {"registry.example": {"auth": "dXNlcjpwdw=="}}}))
+        proxy = self.proxy(("127.0.0.1", secure.port), cut=(1, 2))  # the registry itself has no TLS
+        self.varve.run("--config", config, "pull", "registry.example/team/app:1",
+                       env={"HTTP_PROXY": f"http://{plain.address}", "HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
+        for nginx, status in ((plain, 307), (secure, 200)):
+            self.assertEqual([(r["authorization"], r["status"]) for r in nginx.requests("/token")], [("Basic dXNlcjpwdw==", status)])
 
     def test_proxy_that_refuses(self):
         proxy = self.proxy(None)

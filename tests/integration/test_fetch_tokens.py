@@ -129,17 +129,17 @@ class Bearer(TokenCase):
     def refused_realm(self, realm, *words):
         nginx = self.behind(self.header(f'Bearer realm="{realm}",service="s",scope="repository:team/app:pull"'))
         self.auth_file({nginx.address: {"auth": basic("user:" + SECRET)}})
-        result = self.varve.run("pull", f"{nginx.address}/team/app:1", status=(4, 5))
+        result = self.varve.run("pull", f"{nginx.address}/team/app:1", status=4)
         for word in words:
             self.assertIn(word, result.err)
         self.assertNoSecret(result)
 
     def test_realms_that_are_refused(self):
         self.refused_realm("http://169.254.169.254/latest/meta-data/", "169.254.169.254")
-        self.refused_realm("file:///etc/passwd")
-        self.refused_realm("http://user:pw@127.0.0.1/token")
-        self.refused_realm("http://2852039166/token")
-        self.refused_realm("gopher://127.0.0.1/")
+        self.refused_realm("file:///etc/passwd", "not an http")
+        self.refused_realm("http://user:pw@127.0.0.1/token", "a user name or a fragment")
+        self.refused_realm("http://2852039166/token", "refused")
+        self.refused_realm("gopher://127.0.0.1/", "not an http")
 
     def test_redirected_token_request(self):
         """With credentials, not to another host (CVE-2026-48978)."""

@@ -17,7 +17,8 @@ events {{ worker_connections 256; }}
 http {{
   log_format varve escape=json '{{"method":"$request_method","path":"$request_uri","status":$status,'
     '"bytes":$body_bytes_sent,"host":"$http_host","authorization":"$http_authorization","range":"$http_range",'
-    '"accept":"$http_accept","agent":"$http_user_agent","body":"$request_body","protocol":"$server_protocol"}}';
+    '"accept":"$http_accept","agent":"$http_user_agent","body":"$request_body","protocol":"$server_protocol",'
+    '"proxy_authorization":"$http_proxy_authorization","nth":$connection_requests}}';
   access_log {dir}/access.log varve;
   client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
   uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;

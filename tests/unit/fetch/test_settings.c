@@ -199,6 +199,9 @@ static void test_config(void **state)
 	assert_string_equal(r->mirrors[0].url, "https://m:5000/p");
 	assert_string_equal(r->mirrors[0].headers[0], "X-A: b");
 	assert_true(r->mirrors[0].resolve && r->mirrors[0].pull && !r->mirrors[0].ns);
+	/* A mirror has little time: there is another place to ask. */
+	assert_int_equal(r->mirrors[0].connect_ms, 3000);
+	assert_int_equal(r->mirrors[0].header_ms, 10000);
 	r = config_registry_for(c, "docker.io", "library/x");
 	assert_string_equal(r->prefix, "docker.io/library");
 	assert_false(r->fallback);
