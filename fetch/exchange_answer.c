@@ -349,7 +349,9 @@ static void other_status(struct call *c)
 	}
 	if (c->rq.status == 400 && refetch_redirect(c))
 		return;
-	fail_status(c, VARVE_E_HTTP, "an unexpected answer");
+	fail_status(c, VARVE_E_HTTP,
+		    c->rq.status == 407 ? "the proxy refuses; check the proxy variables"
+					: "an unexpected answer");
 	exchange_next_place(c);
 }
 

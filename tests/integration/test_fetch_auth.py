@@ -112,6 +112,14 @@ class Basic(Auth):
             self.varve.run("pull", self.ref, env=env)
             path.write_text("{}")
 
+    def test_file_of_the_machine_without_a_session(self):
+        """/run/containers/UID where there is no XDG_RUNTIME_DIR."""
+        need_root()
+        path = self.auth_file({self.host: {"auth": basic("user:" + SECRET)}}).rename(self.dir / "auth.json")
+        there = f"mount -t tmpfs tmpfs /run && mkdir -p /run/containers/0 && cp {path} /run/containers/0/"
+        self.varve.run("pull", self.ref, status=5)
+        self.varve.run("pull", self.ref, prefix=["unshare", "-m", "sh", "-c", there + ' && exec "$@"', "sh"])
+
     def test_file_that_may_not_be_read(self):
         """Of somebody else: passed over."""
         need_root()

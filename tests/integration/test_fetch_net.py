@@ -5,7 +5,7 @@ import ctypes
 import subprocess
 import time
 
-from support import need_root
+from support import Case, need_root
 from test_fetch_blobs import MIB, Blobs
 
 CLONE_NEWNET = 0x40000000
@@ -15,15 +15,19 @@ def run(*command):
     subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
+def own_network():
+    need_root()
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+    run("ip", "link", "set", "lo", "up")
+
+
 class Network(Blobs):
     """Servers and varve have a loopback of their own; the class has a process of its own."""
 
     @classmethod
     def setUpClass(cls):
-        need_root()
-        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "unshare")
-        run("ip", "link", "set", "lo", "up")
+        own_network()
 
     def setUp(self):
         super().setUp()
@@ -74,3 +78,43 @@ class Network(Blobs):
         err = process.communicate(timeout=60)[1]
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
+
+
+class Private(Case):
+    """10.1.1.1 and 169.254.169.254 are on the loopback interface of the test's own network."""
+
+    INSIDE, METADATA = "10.1.1.1:8080", "169.254.169.254:8080"
+
+    @classmethod
+    def setUpClass(cls):
+        own_network()
+        for address in (cls.INSIDE, cls.METADATA):
+            run("ip", "address", "add", address.split(":")[0], "dev", "lo")
+
+    def setUp(self):
+        super().setUp()
+        self.tokens = self.nginx("location / { default_type application/json; return 200 '{\"token\":\"t\"}'; }",
+                                 listen=f"; listen {self.INSIDE}; listen {self.METADATA}")
+        self.config = self.path("config")
+        self.config.write_text('{"insecure": ["registry.example"], "retries": 0}')
+
+    def pull(self, realm, status, hosts=""):
+        """By registry.example, which is asked through a proxy, so that it is not known where it is."""
+        proxy = self.nginx(f"location / {{ add_header WWW-Authenticate 'Bearer realm=\"http://{realm}/token\"' always; return 401; }}")
+        path = self.path("hosts")
+        path.write_text(hosts)
+        return self.varve.run("--config", self.config, "pull", "registry.example/team/app:1", status=status,
+                              env={"HTTP_PROXY": f"http://{proxy.address}", "NO_PROXY": "10.1.1.1,169.254.169.254,sso.example"},
+                              prefix=["unshare", "-m", "sh", "-c", f'mount --bind {path} /etc/hosts && exec "$@"', "sh"])
+
+    def test_token_server_on_a_private_network(self):
+        """Common inside of companies (2.8); by a name, too."""
+        self.pull(self.INSIDE, 5)
+        self.pull("sso.example:8080", 5, "10.1.1.1 sso.example\n")
+        self.assertEqual([r["host"] for r in self.tokens.requests("/token")], [self.INSIDE, "sso.example:8080"])
+
+    def test_token_server_that_is_link_local(self):
+        """Where clouds keep their secrets: never, by whatever name."""
+        self.assertIn("refused", self.pull(self.METADATA, 4).err)
+        self.assertIn("refused", self.pull("sso.example:8080", 4, "169.254.169.254 sso.example\n").err)
+        self.assertEqual(self.tokens.requests(), [])

@@ -288,6 +288,20 @@ class RealProxy(Https):
         self.assertTrue(self.front.requests("/blobs/"))
         self.assertIn(f"CONNECT {self.host}", self.proxy.log())
 
+    def test_plain_http(self):
+        """Without CONNECT: a 407 is final there, too, and said to be the proxy's."""
+        server, http = front(self.source)
+        plain = self.nginx(server, http=http, lua=True)
+        host = f"registry.example:{plain.port}"
+        config = self.path("config")
+        config.write_text(json.dumps({"insecure": [host]}))
+        for login, status in (("", 5), ("user:proxy-secret@", 0)):
+            result = self.varve.run("--config", config, "pull", f"{host}/team/app:1", status=status,
+                                    env={"HTTP_PROXY": f"http://{login}{self.proxy.address}"})
+            self.assertEqual("the proxy refuses" in result.err, status == 5)
+            self.assertEqual(len(plain.requests("/manifests/")), status == 0)
+        self.assertEqual({(r["proxy_authorization"], r["authorization"]) for r in plain.requests()}, {("", "")})
+
     def test_password_stays_at_the_proxy(self):
         """Neither who is behind it nor who is asked without it hears of the password."""
         server, http = front(self.source)
@@ -460,6 +474,11 @@ class Proxies(Https):
         path.write_text(json.dumps({"insecure": ["registry.example"]}))
         self.varve.run("--config", path, "pull", "registry.example/team/app:1", env={"HTTP_PROXY": f"http://{proxy.address}"})
         self.assertEqual({r["host"] for r in proxy.requests()}, {"registry.example"})
+        # A web server that runs varve would take it from a request's header "Proxy".
+        proxy.forget_log()
+        self.varve.run("--config", path, "pull", "registry.example/team/app:1", status=5,
+                       env={"HTTP_PROXY": f"http://{proxy.address}", "REQUEST_METHOD": "GET"})
+        self.assertEqual(proxy.requests(), [])
 
     def test_loopback_is_never_proxied(self):
         proxy = self.proxy(None)

@@ -182,7 +182,11 @@ static void test_origin(void **state)
 	assert_true(url_same_origin(&a, &b));
 	assert_int_equal(url_parse(&b, "http://h/x", NULL), 0);
 	assert_false(url_same_origin(&a, &b));
+	assert_int_equal(url_parse(&b, "http://h:443/x", NULL), 0);
+	assert_false(url_same_origin(&a, &b));
 	assert_int_equal(url_parse(&b, "https://h:444/x", NULL), 0);
+	assert_false(url_same_origin(&a, &b));
+	assert_int_equal(url_parse(&b, "https://x.h/x", NULL), 0);
 	assert_false(url_same_origin(&a, &b));
 }
 
