@@ -190,7 +190,7 @@ class Basic(Auth):
         begin = time.monotonic()
         result = self.varve.run("pull", self.ref, status=5)
         self.assertIn("docker-credential-one: no answer within 30 s", result.err)
-        self.assertTrue(30 <= time.monotonic() - begin < 40)
+        self.assertTrue(30 <= time.monotonic() - begin < 60)
         self.assertFalse(os.path.exists("/proc/" + (self.dir / "pid").read_text().strip()))
 
     def test_helper_that_says_too_much(self):

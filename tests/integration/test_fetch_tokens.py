@@ -3,7 +3,6 @@
 
 import json
 import subprocess
-import time
 import urllib.parse
 
 from support import Tar, Tokens
@@ -159,10 +158,12 @@ class Requests(TokenCase):
         folder.mkdir()
         for i, answer in enumerate(answers, 1):
             (folder / f"answer{i}").write_text(json.dumps(answer))
-        self.token_server = self.nginx("""location /answer { default_type application/json; root %s; }
-            location = /token { rewrite_by_lua_block { local n = ngx.shared.state:incr("n", 1, 0)
-              ngx.sleep(0.3); return ngx.exec("/answer" .. math.min(n, %d)) } }""" % (folder, len(answers)),
-            http="lua_shared_dict state 1m;", lua=True)
+        self.token_server = self.nginx("""location = /token { default_type application/json; content_by_lua_block {
+              local n = ngx.shared.state:incr("n", 1, 0)
+              ngx.sleep(0.3)
+              local file = io.open("%s/answer" .. math.min(n, %d))
+              ngx.print((file:read("*a"):gsub("57 SECONDS AGO", os.date("!%%Y-%%m-%%dT%%H:%%M:%%SZ", ngx.time() - 57))))
+              file:close() } }""" % (folder, len(answers)), http="lua_shared_dict state 1m;", lua=True)
         realm = f"http://{self.token_server.address}/token"
         registry = self.registry(storage=self.origin.storage, token=self.tokens.options(realm))
         server, http = front(registry, blobs.replace("REALM", realm), manifests)
@@ -182,8 +183,7 @@ class Requests(TokenCase):
 
     def test_another_one_before_it_ends(self):
         """One of three seconds: what is asked for after four gets a new one, although the registry would take the old."""
-        issued = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 57))
-        ref = self.turns(dict(self.token(), expires_in=60, issued_at=issued), self.token(), blobs="""access_by_lua_block {
+        ref = self.turns(dict(self.token(), expires_in=60, issued_at="57 SECONDS AGO"), self.token(), blobs="""access_by_lua_block {
             if ngx.shared.state:incr(ngx.var.uri, 1, 0) == 1 then ngx.header.retry_after = 4; ngx.exit(503) end }""")
         self.varve.run("pull", ref)
         self.assertEqual(len(self.asked()), 2)
@@ -220,7 +220,7 @@ class Requests(TokenCase):
         """A good token in 200 KB is not taken."""
         ref = self.turns(dict(self.token(), padding="x" * 200000))
         result = self.varve.run("pull", ref, status=4)
-        self.assertIn("128.0 KiB", result.err)
+        self.assertIn("larger than allowed", result.err)
         self.assertEqual({r["authorization"] for r in self.front.requests()}, {""})
 
     def test_token_of_the_file(self):
@@ -257,7 +257,7 @@ class Requests(TokenCase):
             ngx.header.www_authenticate = 'Basic realm="a"'
             for i = 1, 5000 do ngx.print(string.rep("x", 1000)) end } }""", lua=True)
         self.assertIn("varve login", self.varve.run("pull", f"{nginx.address}/team/app:1", status=5).err)
-        self.assertLess(max(r["bytes"] for r in nginx.requests()), 1000000)
+        self.assertLess(max(r["bytes"] for r in nginx.requests()), 2500000)
 
 
 class TokenPasswords(Bearer):
