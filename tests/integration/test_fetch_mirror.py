@@ -115,6 +115,31 @@ class Mirrors(Case):
         time.sleep(0.3)
         self.assertEqual(len(mirror.requests()), 1)
 
+    def test_silent_mirror_is_asked_again_after_a_minute(self):
+        """The large blob takes 64 s from the registry; the one behind it comes from the mirror, which is awake by then."""
+        server, http = front(self.source, "limit_rate 64k;")
+        self.origin.stop()
+        self.origin = self.nginx(server, http=http, lua=True)
+        self.domain, self.ref = self.origin.address, f"{self.origin.address}/team/app:1"
+        mirror = self.mirror()
+        stopped = [mirror.process.pid, *mirror.workers()]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        path = self.path("config")
+        path.write_text(json.dumps({"registries": {self.domain: {"mirrors": [{"url": f"http://{mirror.address}", "header_timeout": "1s"}]}}}))
+        process = self.varve.popen("--config", path, "pull", "--jobs", "1", self.ref)
+        partial = self.varve.store / "tmp/partial" / self.digest[7:]
+        while not (partial.exists() and partial.stat().st_size) and process.poll() is None:
+            time.sleep(0.05)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        err = process.communicate(timeout=120)[1]
+        self.assertEqual(process.returncode, 0, err)
+        self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
+        self.assertEqual(mirror.requests(self.digest[7:]), [])
+        self.assertEqual(len(mirror.requests(digest_of(self.small)[7:])), 1)
+        self.assertEqual(self.origin.requests(digest_of(self.small)[7:]), [])
+
     def silent(self, host="127.0.0.1"):
         """A mirror entry that takes connections and says nothing; and how many there were."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=64)
