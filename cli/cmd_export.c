@@ -26,7 +26,7 @@ static const struct opt_row export_rows[] = {
 	{"output", 'o', "OUT", "the file or directory to make; - is standard output", OPT_TEXT,
 	 AT(output)},
 	{"format", 0, "FORMAT",
-	 "tar, squashfs, oci, docker-archive, wsl …: instead of what OUT ends in", OPT_TEXT,
+	 "tar, squashfs, oci, docker-archive, wsl … instead of what OUT ends in", OPT_TEXT,
 	 AT(format)},
 	{"have", 0, "FILE", "leave out the blobs that the other side has (its varve have)",
 	 OPT_TEXT, AT(have)},

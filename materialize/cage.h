@@ -2,8 +2,8 @@
 /*
  * Do work on hostile data where it can write nowhere but below given directories (Landlock), make
  * no socket of any kind and run no program (seccomp). Only threads are caged, never the process:
- * hooks and the caller's own threads
- * stay free. Callbacks of the caller that are called meanwhile are caged, too.
+ * hooks and the caller's own threads stay free. Callbacks of the caller that are called meanwhile
+ * are caged, too.
  */
 #pragma once
 

@@ -170,19 +170,12 @@ int varve_switch(struct varve_store *s, const char *label, const struct varve_sw
 	struct roots r;
 	int x;
 
-	x = roots_open(&r, s, opt->roots, false, e);
+	x = tree_scan_open(&r, &scan, s, opt->roots, e);
 	if (x < 0)
 		return x;
-	x = roots_lock(&r, e);
-	if (x >= 0)
-		x = tree_scan(&r, &scan, e);
-	if (x >= 0) {
-		to = tree_by_label(&scan, label);
-		x = to ? switch_to(&r, &scan, to, opt, &result, e)
-		       : fail_unknown(&r, &scan, label, e);
-		tree_scan_done(&scan);
-	}
-	roots_close(&r);
+	to = tree_by_label(&scan, label);
+	x = to ? switch_to(&r, &scan, to, opt, &result, e) : fail_unknown(&r, &scan, label, e);
+	tree_scan_close(&r, &scan);
 	if (x >= 0)
 		*ret = result;
 	return x;
@@ -302,18 +295,12 @@ int varve_rollback_to(struct varve_store *s, const char *label, uint64_t generat
 	struct roots r;
 	int x;
 
-	x = roots_open(&r, s, opt->roots, false, e);
+	x = tree_scan_open(&r, &scan, s, opt->roots, e);
 	if (x < 0)
 		return x;
-	x = roots_lock(&r, e);
-	if (x >= 0)
-		x = tree_scan(&r, &scan, e);
-	if (x >= 0) {
-		x = label ? rollback_to(&r, &scan, label, generation, opt, &result, e)
-			  : rollback(&r, &scan, opt, &result, e);
-		tree_scan_done(&scan);
-	}
-	roots_close(&r);
+	x = label ? rollback_to(&r, &scan, label, generation, opt, &result, e)
+		  : rollback(&r, &scan, opt, &result, e);
+	tree_scan_close(&r, &scan);
 	if (x >= 0)
 		*ret = result;
 	return x;

@@ -65,6 +65,10 @@ struct tree_scan {
 };
 int tree_scan(const struct roots *r, struct tree_scan *ret, struct varve_err *e);
 void tree_scan_done(struct tree_scan *s);
+/* How a change of what is there begins: open, lock, look. After an error nothing is open. */
+int tree_scan_open(struct roots *r, struct tree_scan *ret, struct varve_store *s, const char *path,
+		   struct varve_err *e);
+void tree_scan_close(struct roots *r, struct tree_scan *s);
 struct tree *tree_by_directory(const struct tree_scan *s, const char *directory);
 /* Active or named, never a previous generation. */
 struct tree *tree_by_label(const struct tree_scan *s, const char *label);

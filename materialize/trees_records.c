@@ -164,19 +164,13 @@ int varve_trees_remember(struct varve_store *s, const char *roots, uint64_t *ret
 	uint64_t n = 0;
 	int x;
 
-	x = roots_open(&r, s, roots, false, e);
+	x = tree_scan_open(&r, &scan, s, roots, e);
 	if (x < 0)
 		return x;
-	x = roots_lock(&r, e);
-	if (x >= 0)
-		x = tree_scan(&r, &scan, e);
-	if (x >= 0) {
-		for (size_t i = 0; i < scan.n; i++)
-			n += tree_is_remembered(&scan, &scan.trees[i]);
-		tree_scan_done(&scan);
-		x = tree_records_update(&r, NULL, e);
-	}
-	roots_close(&r);
+	for (size_t i = 0; i < scan.n; i++)
+		n += tree_is_remembered(&scan, &scan.trees[i]);
+	x = tree_records_update(&r, NULL, e);
+	tree_scan_close(&r, &scan);
 	if (x >= 0)
 		*ret = n;
 	return x < 0 ? x : 0;
