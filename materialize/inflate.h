@@ -52,8 +52,10 @@ enum varve_compression inflate_kind(const struct inflate *z);
 uint64_t inflate_memory(enum varve_compression kind, const void *head, size_t n);
 /* The same for this one; before the first inflate_next(), which is what takes them. */
 uint64_t inflate_need(const struct inflate *z);
-/* At most max bytes, valid until the next call; *ret_n 0: the end, and the input was consumed to
- * its end. */
+/*
+ * At most max bytes, valid until the next call, and those of a compressed stream one call longer;
+ * *ret_n 0: the end, and the input was consumed to its end.
+ */
 int inflate_next(struct inflate *z, size_t max, const void **ret, size_t *ret_n,
 		 struct varve_err *e);
 /* At the end: behind it begins what may be a further archive, compressed in another way. */

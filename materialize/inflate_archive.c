@@ -58,7 +58,8 @@ struct archive_state {
 	const uint8_t *window; /* the last that libarchive was given */
 	size_t window_n;
 	uint64_t given;
-	uint8_t out[INFLATE_WINDOW];
+	unsigned turn; /* which buffer */
+	uint8_t out[2][INFLATE_WINDOW];
 };
 
 static int state_new(void **ret, bool xz, struct varve_err *e)
@@ -77,6 +78,7 @@ static int state_new(void **ret, bool xz, struct varve_err *e)
 	s->source_error = 0;
 	s->open = s->end = false;
 	s->window_n = 0;
+	s->turn = 0;
 	s->given = 0;
 	s->a = la.read_new();
 	if (!s->a ||
@@ -182,13 +184,13 @@ static int archive_next(void *state, struct inflate_input *in, const uint8_t **r
 			return r;
 	}
 	if (!s->end)
-		n = la.read_data(s->a, s->out, sizeof(s->out));
+		n = la.read_data(s->a, s->out[s->turn ^= 1], INFLATE_WINDOW);
 	if (n < 0)
 		return fail(s, e);
 	if (n == 0 && !s->end)
 		give_back(s);
 	s->end = s->end || n == 0;
-	*ret = s->out;
+	*ret = s->out[s->turn];
 	*ret_n = (size_t)n;
 	return 0;
 }

@@ -4,7 +4,9 @@
 
 #include "inflate.h"
 
-#define INFLATE_WINDOW (512u << 10) /* output buffer of a decoder: about the second-level cache */
+/* A decoder fills its two output buffers in turn, so that what it gave stays while it makes the
+ * next; both together are about the second-level cache. */
+#define INFLATE_WINDOW (256u << 10)
 
 /* Compressed input: p,n is what the decoder has not used yet. */
 struct inflate_input {
@@ -26,7 +28,8 @@ struct inflate_codec {
 	enum varve_compression kind;
 	int (*open)(void **ret, struct varve_err *e);
 	void (*free)(void *state);
-	/* The next window of output; *ret_n 0 at the end of the stream. */
+	/* The next window of output, which outlives one further call; *ret_n 0 at the end of the
+	 * stream. */
 	int (*next)(void *state, struct inflate_input *in, const uint8_t **ret, size_t *ret_n,
 		    struct varve_err *e);
 };

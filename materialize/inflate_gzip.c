@@ -36,7 +36,8 @@ struct gzip {
 	bool ended;     /* what follows is no member */
 	uint64_t total,
 		last_point; /* bytes made, also by who was here before; where the last point is */
-	uint8_t out[INFLATE_WINDOW];
+	unsigned turn;      /* which buffer */
+	uint8_t out[2][INFLATE_WINDOW];
 };
 
 #ifdef HAVE_ISAL
@@ -197,10 +198,10 @@ static int engine_run(struct gzip *g, struct inflate_input *in, size_t at, size_
 	/* The interface is not const; it reads only. */
 	g->s.next_in = (uint8_t *)(uintptr_t)in->p;
 	g->s.avail_in = (uint32_t)give;
-	g->s.next_out = g->out + at;
-	g->s.avail_out = (uint32_t)(sizeof(g->out) - at);
+	g->s.next_out = g->out[g->turn] + at;
+	g->s.avail_out = (uint32_t)(INFLATE_WINDOW - at);
 	r = isal_inflate(&g->s);
-	*ret_out = sizeof(g->out) - at - g->s.avail_out;
+	*ret_out = INFLATE_WINDOW - at - g->s.avail_out;
 	in->p += give - g->s.avail_in;
 	in->n -= give - g->s.avail_in;
 	if (r == ISAL_INCORRECT_CHECKSUM)
@@ -256,10 +257,10 @@ static int engine_run(struct gzip *g, struct inflate_input *in, size_t at, size_
 
 	g->s.next_in = (uint8_t *)(uintptr_t)in->p;
 	g->s.avail_in = (uInt)give;
-	g->s.next_out = g->out + at;
-	g->s.avail_out = (uInt)(sizeof(g->out) - at);
+	g->s.next_out = g->out[g->turn] + at;
+	g->s.avail_out = (uInt)(INFLATE_WINDOW - at);
 	r = inflate(&g->s, Z_NO_FLUSH);
-	*ret_out = sizeof(g->out) - at - g->s.avail_out;
+	*ret_out = INFLATE_WINDOW - at - g->s.avail_out;
 	in->p += give - g->s.avail_in;
 	in->n -= give - g->s.avail_in;
 	if (r == Z_MEM_ERROR)
@@ -339,7 +340,8 @@ static int gzip_next(void *state, struct inflate_input *in, const uint8_t **ret,
 	struct gzip *g = state;
 	size_t at = 0;
 
-	while (at < sizeof(g->out) && !g->ended) {
+	g->turn ^= 1;
+	while (at < INFLATE_WINDOW && !g->ended) {
 		size_t made = 0;
 		bool starved = false;
 		int r;
@@ -366,7 +368,7 @@ static int gzip_next(void *state, struct inflate_input *in, const uint8_t **ret,
 		else if (starved && made == 0)
 			return varve_fail(e, VARVE_E_FORMAT, "gzip: cut off");
 	}
-	*ret = g->out;
+	*ret = g->out[g->turn];
 	*ret_n = at;
 	g->total += at;
 	return tell_point(g, in, e);

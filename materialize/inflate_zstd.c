@@ -13,7 +13,8 @@
 struct zstd {
 	ZSTD_DCtx *d;
 	bool in_frame, had_frame;
-	uint8_t out[INFLATE_WINDOW];
+	unsigned turn; /* which buffer */
+	uint8_t out[2][INFLATE_WINDOW];
 };
 
 static int zstd_open(void **ret, struct varve_err *e)
@@ -23,6 +24,7 @@ static int zstd_open(void **ret, struct varve_err *e)
 	if (!z)
 		return varve_fail_oom(e);
 	z->in_frame = z->had_frame = false;
+	z->turn = 0;
 	z->d = ZSTD_createDCtx();
 	if (!z->d ||
 	    ZSTD_isError(ZSTD_DCtx_setParameter(z->d, ZSTD_d_windowLogMax, WINDOW_LOG_MAX))) {
@@ -58,7 +60,7 @@ static int zstd_next(void *state, struct inflate_input *in, const uint8_t **ret,
 		     struct varve_err *e)
 {
 	struct zstd *z = state;
-	ZSTD_outBuffer out = {z->out, sizeof(z->out), 0};
+	ZSTD_outBuffer out = {z->out[z->turn ^= 1], INFLATE_WINDOW, 0};
 
 	while (out.pos < out.size) {
 		ZSTD_inBuffer ib;
@@ -83,7 +85,7 @@ static int zstd_next(void *state, struct inflate_input *in, const uint8_t **ret,
 		z->in_frame = left != 0;
 		z->had_frame = z->had_frame || left == 0;
 	}
-	*ret = z->out;
+	*ret = out.dst;
 	*ret_n = out.pos;
 	return 0;
 }

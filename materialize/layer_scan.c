@@ -2,9 +2,9 @@
 /* One pass over a layer: inflate, hash for the diffID, parse, write the table of contents. */
 #include "layer_scan.h"
 
+#include "hash_beside.h"
 #include "squashfs.h"
 #include "store/base/err.h"
-#include "store/base/hash.h"
 #include "store/base/log.h"
 #include "tar.h"
 #include "toc.h"
@@ -52,7 +52,7 @@ static void on_note(void *user, const char *text)
 	log_info(s->ctx, "layer", "%s", text);
 }
 
-static int pump(struct scan *s, struct inflate *z, struct tar *t, struct hash *h,
+static int pump(struct scan *s, struct inflate *z, struct tar *t, struct hash_beside *h,
 		struct varve_err *e)
 {
 	for (;;) {
@@ -66,7 +66,7 @@ static int pump(struct scan *s, struct inflate *z, struct tar *t, struct hash *h
 			return r;
 		if (n == 0)
 			return tar_finish(t, e);
-		hash_update(h, p, n);
+		hash_beside_update(h, p, n);
 		r = tar_feed(t, p, n, e);
 		if (r < 0)
 			return r;
@@ -74,7 +74,7 @@ static int pump(struct scan *s, struct inflate *z, struct tar *t, struct hash *h
 }
 
 /* A squashfs image is no stream: all of it must be there, then its tables are read by position. */
-static int pump_squashfs(struct scan *s, struct inflate *z, struct hash *h, int fd,
+static int pump_squashfs(struct scan *s, struct inflate *z, struct hash_beside *h, int fd,
 			 uint64_t *ret_size, struct varve_err *e)
 {
 	struct squashfs *q = NULL;
@@ -91,7 +91,7 @@ static int pump_squashfs(struct scan *s, struct inflate *z, struct hash *h, int 
 			return r;
 		if (n == 0)
 			break;
-		hash_update(h, p, n);
+		hash_beside_update(h, p, n);
 	}
 	r = squashfs_open(&q, fd, inflate_out(z), s->limits, e);
 	if (r == 0) {
@@ -102,6 +102,12 @@ static int pump_squashfs(struct scan *s, struct inflate *z, struct hash *h, int 
 		r = too_many_entries(s, e);
 	squashfs_free(q);
 	return r;
+}
+
+/* Windows of a decoder outlive one further call. */
+static bool is_inflated(const struct inflate *z)
+{
+	return inflate_kind(z) != VARVE_COMP_NONE && inflate_kind(z) != VARVE_COMP_SQUASHFS;
 }
 
 static bool has_compressed_tail(const struct tar *t)
@@ -118,7 +124,7 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	struct scan s = {ctx, NULL, to->tee, to->limits};
 	struct tar_events ev = {on_entry, on_body, on_note, &s};
 	struct inflate *z = NULL;
-	struct hash *h = NULL;
+	struct hash_beside *h = NULL;
 	struct tar *t = NULL;
 	bool squashfs;
 	int r;
@@ -127,11 +133,11 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	if (r == 0)
 		r = tar_new(&t, &ev, e);
 	if (r == 0)
-		r = hash_new(&h, VARVE_SHA256, e);
-	if (r == 0)
 		r = inflate_new(&z, src, s.limits->max_layer_bytes, s.limits->max_ratio, e);
 	if (r == 0 && to->admit)
 		r = to->admit(to->admit_user, inflate_need(z), e);
+	if (r == 0) /* what is not inflated is no work to do beside it */
+		r = hash_beside_new(&h, VARVE_SHA256, is_inflated(z), e);
 	if (r == 0 && to->points)
 		inflate_on_point(z, zran_add, to->points);
 	squashfs = r == 0 && inflate_kind(z) == VARVE_COMP_SQUASHFS;
@@ -140,7 +146,7 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 	else if (r == 0)
 		r = pump(&s, z, t, h, e);
 	if (r == 0)
-		r = hash_final(h, &ret->diff_id, e);
+		r = hash_beside_final(h, &ret->diff_id, e);
 	if (r == 0) {
 		if (!squashfs)
 			ret->size = inflate_out(z);
@@ -150,8 +156,8 @@ int layer_scan(const struct varve_ctx *ctx, const struct inflate_source *src,
 		ret->mixed = inflate_mixed(z) || has_compressed_tail(t);
 		r = toc_writer_finish(s.toc, &ret->diff_id, ret->size, e);
 	}
+	hash_beside_free(h); /* it may still read what z made */
 	inflate_free(z);
-	hash_free(h);
 	tar_free(t);
 	toc_writer_free(s.toc);
 	return r;

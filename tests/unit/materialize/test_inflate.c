@@ -150,6 +150,63 @@ static void check_all_steps(const struct buf *packed, const struct buf *plain,
 	buf_done(&out);
 }
 
+/* What a decoder gave stays while it makes the next: a digest is computed beside it. */
+static void check_outlives(void (*pack)(struct buf *, const void *, size_t), size_t n)
+{
+	uint8_t *plain = malloc(n);
+	const uint8_t *before = NULL;
+	size_t n_before = 0, at = 0, windows = 0;
+	struct buf b;
+	struct feed f = {&b, 0, 65536};
+	struct inflate_source src = {feed_next, &f, -1};
+	struct inflate *z;
+
+	assert_non_null(plain);
+	for (size_t i = 0; i < n; i++)
+		plain[i] = (uint8_t)(i >> 10 ^ i >> 18);
+	buf_init(&b, MAX);
+	pack(&b, plain, n);
+	assert_int_equal(inflate_new(&z, &src, 0, 0, NULL), 0);
+	for (;;) {
+		const void *p;
+		size_t k;
+
+		assert_int_equal(inflate_next(z, MAX, &p, &k, NULL), 0);
+		if (before)
+			assert_memory_equal(before, plain + at - n_before, n_before);
+		if (k == 0)
+			break;
+		before = p;
+		n_before = k;
+		at += k;
+		windows++;
+	}
+	assert_int_equal(at, n);
+	assert_true(windows > 5);
+	inflate_free(z);
+	buf_done(&b);
+	free(plain);
+}
+
+static void pack_xz(struct buf *to, const void *p, size_t n)
+{
+	pack_archive(to, archive_write_add_filter_xz, p, n);
+}
+
+static void pack_bzip2(struct buf *to, const void *p, size_t n)
+{
+	pack_archive(to, archive_write_add_filter_bzip2, p, n);
+}
+
+static void test_windows_outlive_one_call(void **state)
+{
+	(void)state;
+	check_outlives(pack_gzip, 3u << 20);
+	check_outlives(pack_zstd, 3u << 20);
+	check_outlives(pack_xz, 3u << 20);
+	check_outlives(pack_bzip2, 3u << 20);
+}
+
 static void test_kinds(void **state)
 {
 	struct buf plain, b;
@@ -429,10 +486,15 @@ static void test_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_memory),       cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_empty),        cmocka_unit_test(test_gzip_members),
-		cmocka_unit_test(test_gzip_damage),  cmocka_unit_test(test_zstd),
-		cmocka_unit_test(test_other_damage), cmocka_unit_test(test_bombs),
+		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_windows_outlive_one_call),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_gzip_members),
+		cmocka_unit_test(test_gzip_damage),
+		cmocka_unit_test(test_zstd),
+		cmocka_unit_test(test_other_damage),
+		cmocka_unit_test(test_bombs),
 	};
 
 	return cmocka_run_group_tests_name("inflate", tests, NULL, NULL);
