@@ -2,8 +2,8 @@
 /*
  * Share the work of a plan among threads: whoever is free inflates the next window of a layer that
  * nobody inflates now, or else writes what was inflated. Inflating comes first as long as there is
- * room for its result, because one gzip stream cannot be shared and is the longest chain of the
- * whole.
+ * room for its result, because it is the longest chain of the whole. A thread that has nothing to
+ * do gets half of what is left of a layer, where that has restart points.
  */
 #include "materialize/apply_cut.h"
 
@@ -12,7 +12,6 @@
 #include <sys/xattr.h>
 #include <time.h>
 
-#include "materialize/spool.h"
 #include "materialize/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/hash.h"
@@ -20,6 +19,7 @@
 
 #define BATCHES_MAX   24u /* inflated and not yet written: 24 MiB */
 #define PLAIN_CHUNK   256u
+#define PARTS_MAX     256u
 #define DIR_FDS_TOTAL 512u /* of all threads together */
 #define PROGRESS_NS   100000000
 
@@ -32,11 +32,10 @@ struct moves {
 };
 struct apply {
 	struct apply_shared shared;
-	pthread_mutex_t store_lock;
 	pthread_mutex_t lock; /* of all below */
 	pthread_cond_t changed;
 	struct layer *layers; /* those with bodies */
-	uint32_t n_layers, layers_left;
+	uint32_t n_layers, layers_left, cap_layers;
 	struct moves *moves; /* the spooled ones */
 	uint32_t n_moves, next_move;
 	struct batch *queue_first, **queue_last;
@@ -44,34 +43,11 @@ struct apply {
 	unsigned n_batches, max_batches;
 	uint32_t next_plain;
 	bool dirs_started, dirs_ready, failed;
+	unsigned idle; /* threads that found nothing to do */
 	uint64_t written;
 	int64_t progress_at;
 	struct varve_err err;
 };
-
-/* One turn at a layer that this thread has claimed. */
-static int step_layer(struct apply *a, struct layer *l, struct batch *b, bool *ret_done,
-		      struct varve_err *e)
-{
-	const struct varve_plan *plan = a->shared.plan;
-	const struct varve_digest *digest = &plan->summary.layers[l->index].digest;
-	int r = 0;
-
-	if (!l->stream) {
-		/* A store handle is one thread's at a time. */
-		pthread_mutex_lock(&a->store_lock);
-		r = layer_stream_open(&l->stream, plan->store, digest, e);
-		pthread_mutex_unlock(&a->store_lock);
-	}
-	if (r >= 0)
-		r = apply_cut(&a->shared, l, b, e);
-	if (r >= 0 && l->next == l->bodies.n) {
-		r = layer_stream_end(l->stream, e);
-		layer_stream_free(VARVE_TAKE(l->stream));
-		*ret_done = true;
-	}
-	return r;
-}
 
 /* --- writing --- */
 
@@ -222,12 +198,22 @@ static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *
 	l = claim_layer(a);
 	b = l ? take_batch(a) : NULL;
 	if (b) {
-		bool done = false;
+		bool hungry = a->idle && a->n_layers < a->cap_layers;
+		bool done = false, more = false;
+		struct layer half;
 
 		l->claimed = true;
 		pthread_mutex_unlock(&a->lock);
-		r = step_layer(a, l, b, &done, e);
+		r = apply_layer_step(&a->shared, l, b, &done, e);
+		if (r >= 0 && hungry && !done)
+			more = apply_layer_split(&a->shared, l, &half);
 		pthread_mutex_lock(&a->lock);
+		if (more && a->n_layers < a->cap_layers) {
+			a->layers[a->n_layers++] = half;
+			a->layers_left++;
+		} else if (more) {
+			l->bodies.n += half.bodies.n; /* another one had the last place */
+		}
 		l->claimed = false;
 		l->done = done;
 		a->layers_left -= done;
@@ -289,10 +275,13 @@ static void work(struct apply_worker *w, struct apply *a)
 		if (r < 0)
 			fail_all(a, &err);
 		report(w, a, false);
-		if (r == 0)
+		if (r == 0) {
+			a->idle++;
 			pthread_cond_wait(&a->changed, &a->lock);
-		else
+			a->idle--;
+		} else {
 			pthread_cond_broadcast(&a->changed);
+		}
 	}
 	pthread_mutex_unlock(&a->lock);
 }
@@ -353,24 +342,24 @@ static int apply_init(struct apply *a, const struct varve_plan *p, const struct 
 		      struct varve_err *e)
 {
 	size_t n = p->summary.n_layers;
+	int r;
 
 	apply_shared_init(&a->shared, p, o);
 	a->shared.ctx = p->store ? store_ctx(p->store) : NULL;
-	pthread_mutex_init(&a->store_lock, NULL);
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->changed, NULL);
 	a->queue_last = &a->queue_first;
 	a->max_batches = VARVE_MAX(BATCHES_MAX, 2 * o->threads);
-	a->layers = calloc(n + 1, sizeof(*a->layers));
+	a->cap_layers = (uint32_t)n + PARTS_MAX;
+	a->layers = calloc(a->cap_layers, sizeof(*a->layers));
 	a->moves = calloc(n + 1, sizeof(*a->moves));
 	if (!a->layers || !a->moves)
 		return varve_fail_oom(e);
-	for (size_t i = 0; i < n; i++) {
-		int r = p->bodies[i].n ? add_layer(a, (uint32_t)i, e) : 0;
-
-		if (r < 0)
-			return r;
-	}
+	r = spool_settle(o->spool, p, &a->shared.placed, e);
+	for (size_t i = 0; i < n && r >= 0; i++)
+		r = p->bodies[i].n ? add_layer(a, (uint32_t)i, e) : 0;
+	if (r < 0)
+		return r;
 	/* The longest chain begins first. */
 	qsort_r(a->layers, a->n_layers, sizeof(*a->layers), by_size, (void *)(uintptr_t)p);
 	a->layers_left = a->n_layers;
@@ -401,7 +390,6 @@ static void apply_done(struct apply *a)
 	free(a->moves);
 	pthread_cond_destroy(&a->changed);
 	pthread_mutex_destroy(&a->lock);
-	pthread_mutex_destroy(&a->store_lock);
 	apply_shared_done(&a->shared);
 }
 
@@ -413,7 +401,7 @@ static int run_threads(struct apply *a, struct thread *t, unsigned n, struct var
 	for (unsigned i = 0; i < n && r >= 0; i++) {
 		t[i].a = a;
 		t[i].w.a = &a->shared;
-		r = dir_cache_init(&t[i].w.dirs, slots, e);
+		r = dir_cache_init(&t[i].w.dirs, slots, &a->shared.dirs, e);
 	}
 	for (unsigned i = 1; i < n && r >= 0; i++) /* fewer threads than wanted do as well */
 		t[i].started = !pthread_create(&t[i].id, NULL, thread_main, &t[i]);

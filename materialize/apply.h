@@ -6,7 +6,9 @@
  */
 #pragma once
 
+#include "materialize/dir_cache.h"
 #include "materialize/plan.h"
+#include "materialize/spool.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
@@ -15,9 +17,11 @@
 #include <stdatomic.h>
 
 struct apply_options {
-	int rootfd;       /* an empty directory of ours, mode 0700, that nobody else can enter */
-	unsigned threads; /* at least 1; the caller's thread is one of them */
-	bool chown;       /* set owners */
+	/* A directory of ours, mode 0700, that nobody else can enter; empty but for the spool's
+	 * tree. */
+	int rootfd;
+	unsigned threads;          /* at least 1; the caller's thread is one of them */
+	bool chown;                /* set owners */
 	struct sync_ahead *ahead;  /* is told what was written; may be NULL */
 	struct varve_spool *spool; /* bodies that are written already; may be NULL */
 	/* Each thing that could not be kept; one call at a time. May be NULL. */
@@ -50,12 +54,15 @@ struct apply_shared {
 	const struct varve_plan *plan;
 	const struct apply_options *opt;
 	const struct varve_ctx *ctx;
-	uid_t uid; /* what a new file gets */
+	struct dir_names dirs;      /* those of the plan, for caches */
+	struct spool_placed placed; /* what is there before anything is written */
+	uid_t uid;                  /* what a new file gets */
 	gid_t gid;
 	mode_t umask; /* bits that a new file's mode loses */
 	bool root;    /* effective uid 0 */
 	atomic_uint_fast64_t losses[APPLY_LOSS_KINDS];
 	pthread_mutex_t callback; /* one callback at a time */
+	pthread_mutex_t store;    /* its handle is one thread's at a time */
 	atomic_bool warned_xattr;
 	pthread_mutex_t big_lock;
 	struct apply_big *bigs; /* all of them, open or not */
@@ -74,25 +81,12 @@ void apply_lose(struct apply_shared *a, uint32_t name, enum apply_loss kind, con
 const char *apply_path(const struct apply_shared *a, uint32_t name, char out[512]);
 #define APPLY_PATH(a, name) apply_path((a), (name), (char[512]){0})
 
-/* Open directories of the tree, one cache a thread. */
-struct dir_cache {
-	struct {
-		uint32_t name; /* PLAN_NONE: empty */
-		int fd;
-	} * slots;
-	unsigned n;
-};
-int dir_cache_init(struct dir_cache *c, unsigned slots, struct varve_err *e);
-void dir_cache_done(struct dir_cache *c);
-/* A borrowed fd, valid until the next call. -1 with errno. */
-int dir_cache_get(struct dir_cache *c, const struct apply_shared *a, uint32_t name);
-
 /* What a thread works with. */
 struct apply_worker {
 	struct apply_shared *a;
-	struct dir_cache dirs;
-	uint64_t written; /* body bytes since the last report */
-	uint64_t dirty;   /* what they and their metadata take on the disk */
+	struct dir_cache dirs; /* by plan name */
+	uint64_t written;      /* body bytes since the last report */
+	uint64_t dirty;        /* what they and their metadata take on the disk */
 };
 
 /* A file whose body comes in several pieces, maybe to several threads. */
@@ -113,7 +107,8 @@ int apply_directories(struct apply_worker *w, struct varve_err *e);
 int apply_directory_metadata(struct apply_worker *w, struct varve_err *e);
 /* A regular file with its whole stored body. */
 int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct varve_err *e);
-/* A regular file whose body lies, whole and with its time, in a directory of the spool. */
+/* A regular file whose body lies, whole and with its time, in its place or in a directory of the
+ * spool. */
 int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve_err *e);
 /* A piece of a file's stored body; the last one to come finishes and closes the file. */
 int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, const void *p,

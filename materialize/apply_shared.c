@@ -6,16 +6,26 @@
 #include <sys/xattr.h>
 
 #include "store/base/compiler.h"
+#include "store/base/fsx.h"
+
+static const char *plan_dir_name(const void *user, uint32_t id, uint32_t *ret_parent)
+{
+	const struct plan_name *n = &((const struct varve_plan *)user)->names[id];
+
+	*ret_parent = n->parent;
+	return n->name;
+}
 
 void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 		       const struct apply_options *o)
 {
-	*a = (struct apply_shared){.plan = p, .opt = o};
+	*a = (struct apply_shared){.plan = p, .opt = o, .dirs = {o->rootfd, plan_dir_name, p}};
 	a->root = geteuid() == 0;
 	for (int i = 0; i < APPLY_LOSS_KINDS; i++)
 		atomic_init(&a->losses[i], 0);
 	atomic_init(&a->warned_xattr, false);
 	pthread_mutex_init(&a->callback, NULL);
+	pthread_mutex_init(&a->store, NULL);
 	pthread_mutex_init(&a->big_lock, NULL);
 }
 
@@ -27,7 +37,9 @@ void apply_shared_done(struct apply_shared *a)
 		apply_big_free(a->bigs);
 		a->bigs = next;
 	}
+	spool_placed_done(&a->placed);
 	pthread_mutex_destroy(&a->big_lock);
+	pthread_mutex_destroy(&a->store);
 	pthread_mutex_destroy(&a->callback);
 }
 
@@ -45,13 +57,14 @@ int apply_plain_directory(int fd, struct varve_err *e)
 
 int apply_probe(struct apply_shared *a, struct varve_err *e)
 {
-	static const char probe[] = ".probe";
+	char probe[17]; /* a spool's tree may have any other */
 	int root = a->opt->rootfd;
 	struct stat st;
 	int r = apply_plain_directory(root, e);
 
 	if (r < 0)
 		return r;
+	fsx_random_name(probe);
 	if (mkdirat(root, probe, 0777))
 		return varve_fail_errno(e, "staging directory: cannot make a directory in it");
 	if (fstatat(root, probe, &st, AT_SYMLINK_NOFOLLOW) || unlinkat(root, probe, AT_REMOVEDIR))

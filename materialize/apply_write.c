@@ -8,7 +8,6 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#include "materialize/spool.h"
 #include "materialize/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
@@ -37,52 +36,6 @@ static int fail_at(const struct apply_shared *a, uint32_t name, const char *what
 
 /* --- directories --- */
 
-int dir_cache_init(struct dir_cache *c, unsigned slots, struct varve_err *e)
-{
-	c->slots = calloc(slots, sizeof(*c->slots));
-	if (!c->slots)
-		return varve_fail_oom(e);
-	c->n = slots;
-	for (unsigned i = 0; i < slots; i++) {
-		c->slots[i].name = PLAN_NONE;
-		c->slots[i].fd = -1;
-	}
-	return 0;
-}
-
-void dir_cache_done(struct dir_cache *c)
-{
-	for (unsigned i = 0; i < c->n; i++)
-		if (c->slots[i].fd >= 0)
-			(void)close(c->slots[i].fd);
-	free(c->slots);
-	*c = (struct dir_cache){0};
-}
-
-int dir_cache_get(struct dir_cache *c, const struct apply_shared *a, uint32_t name)
-{
-	unsigned slot = name % c->n;
-	int parent, fd;
-
-	if (name == PLAN_ROOT)
-		return a->opt->rootfd;
-	if (c->slots[slot].name == name)
-		return c->slots[slot].fd;
-	/* As deep as the plan's depth limit; a frame is small. */
-	parent = dir_cache_get(c, a, name_of(a, name)->parent);
-	if (parent < 0)
-		return -1;
-	fd = openat(parent, name_of(a, name)->name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	if (c->slots[slot].fd >= 0)
-		(void)close(c->slots[slot].fd);
-	c->slots[slot].name = name;
-	c->slots[slot].fd = fd;
-	return fd;
-}
-
 /* Until its metadata is set, a directory must be one that we can work in. */
 static mode_t birth_mode(const struct plan_inode *in)
 {
@@ -98,11 +51,11 @@ int apply_directories(struct apply_worker *w, struct varve_err *e)
 		const struct plan_inode *in = inode_of(a, n->inode);
 		int parent;
 
-		if (!S_ISDIR(in->mode))
+		if (!S_ISDIR(in->mode) || spool_is_placed(a->placed.dirs, i))
 			continue;
 		if (ctx_cancelled(a->ctx))
 			return ctx_check(a->ctx, e);
-		parent = dir_cache_get(&w->dirs, a, n->parent);
+		parent = dir_cache_get(&w->dirs, n->parent);
 		if (parent < 0)
 			return fail_at(a, n->parent, "cannot open the directory", e);
 		if (mkdirat(parent, n->name, birth_mode(in)))
@@ -119,14 +72,14 @@ static int directory_metadata(struct apply_worker *w, uint32_t name, struct varv
 	struct apply_shared *a = w->a;
 	const struct plan_name *n = name_of(a, name);
 	const struct plan_inode *in = inode_of(a, n->inode);
-	mode_t created = birth_mode(in);
+	mode_t created = spool_is_placed(a->placed.dirs, name) ? SPOOL_DIR_MODE : birth_mode(in);
 	int parent, fd;
 
-	parent = dir_cache_get(&w->dirs, a, n->parent);
+	parent = dir_cache_get(&w->dirs, n->parent);
 	if (parent < 0)
 		return fail_at(a, n->parent, "cannot open the directory", e);
 	if (in->n_xattrs || (in->mode & 07777) != (created & ~a->umask)) {
-		fd = dir_cache_get(&w->dirs, a, name);
+		fd = dir_cache_get(&w->dirs, name);
 		if (fd < 0)
 			return fail_at(a, name, "cannot open the directory", e);
 		return meta_set_fd(a, fd, name, in, created, e);
@@ -201,12 +154,12 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 	VARVE_CLOSE int to = -1;
 	int dir, r;
 
-	dir = dir_cache_get(&w->dirs, a, name_of(a, first)->parent);
+	dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
 	if (dir >= 0)
 		from = open_own(dir, name_of(a, first)->name, in->mode & 07777);
 	if (from < 0)
 		return fail_at(a, first, "cannot open", e);
-	dir = dir_cache_get(&w->dirs, a, name_of(a, name)->parent);
+	dir = dir_cache_get(&w->dirs, name_of(a, name)->parent);
 	if (dir >= 0)
 		to = openat(dir, name_of(a, name)->name,
 			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
@@ -230,12 +183,12 @@ static int make_links(struct apply_worker *w, const struct plan_inode *in, struc
 		int dir, r;
 
 		/* The cache may close one directory to open the other. */
-		dir = dir_cache_get(&w->dirs, a, name_of(a, first)->parent);
+		dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
 		if (dir >= 0)
 			from = fcntl(dir, F_DUPFD_CLOEXEC, 3);
 		if (from < 0)
 			return fail_at(a, first, "cannot open the directory", e);
-		dir = dir_cache_get(&w->dirs, a, name_of(a, i)->parent);
+		dir = dir_cache_get(&w->dirs, name_of(a, i)->parent);
 		if (dir < 0)
 			return fail_at(a, i, "cannot open the directory", e);
 		/* No AT_SYMLINK_FOLLOW: a link to a symlink is a second name of the symlink. */
@@ -259,7 +212,7 @@ static int create_file(struct apply_worker *w, const struct plan_inode *in, stru
 	const struct plan_name *n = name_of(w->a, in->first_name);
 	int dir, fd;
 
-	dir = dir_cache_get(&w->dirs, w->a, n->parent);
+	dir = dir_cache_get(&w->dirs, n->parent);
 	if (dir < 0)
 		return fail_at(w->a, n->parent, "cannot open the directory", e);
 	/* With its final mode at once, but for setuid, setgid and sticky: those only over the right
@@ -332,14 +285,15 @@ int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve
 	struct apply_shared *a = w->a;
 	const struct plan_inode *in = inode_of(a, inode);
 	const struct plan_name *n = name_of(a, in->first_name);
-	int dir = dir_cache_get(&w->dirs, a, n->parent);
+	int dir = dir_cache_get(&w->dirs, n->parent);
 	char body[20];
 	int r;
 
 	if (dir < 0)
 		return fail_at(a, n->parent, "cannot open the directory", e);
 	spool_body_name(in->body_off, body);
-	if (fsx_rename_noreplace(from, body, dir, n->name))
+	if (!spool_is_placed(a->placed.inodes, inode) &&
+	    fsx_rename_noreplace(from, body, dir, n->name))
 		return fail_at(a, in->first_name, "cannot move the file into place", e);
 	w->written += in->body_len;
 	w->dirty += sync_ahead_size(in->body_len);
@@ -447,7 +401,7 @@ int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
 			return fail_at(a, in->first_name, "cannot set the size", e);
 		return finish_file(w, fd, in, e);
 	}
-	dir = dir_cache_get(&w->dirs, a, n->parent);
+	dir = dir_cache_get(&w->dirs, n->parent);
 	if (dir < 0)
 		return fail_at(a, n->parent, "cannot open the directory", e);
 	if (S_ISLNK(in->mode)) {

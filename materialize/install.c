@@ -405,7 +405,7 @@ static int install_label(struct job *j, struct varve_err *e)
 	tree_sweep(&j->roots);
 	x = check_before(j, e);
 	if (x >= 0)
-		x = stage_begin(&j->roots, j->opt->label, &j->stage, e);
+		x = stage_begin(&j->roots, j->opt->label, j->opt->spool, &j->stage, e);
 	if (x < 0)
 		return x;
 	x = build(j, e);

@@ -15,6 +15,8 @@ void stage_unlock_label(const struct roots *r, const char *label, int fd);
 /* VARVE_E_NOSPACE says what is needed and what is there. */
 int stage_check_space(const struct roots *r, const struct varve_plan *p, struct varve_spool *sp,
 		      struct varve_err *e);
-int stage_begin(const struct roots *r, const char *label, struct stage *ret, struct varve_err *e);
+/* sp: what it has already becomes the stage. */
+int stage_begin(const struct roots *r, const char *label, struct varve_spool *sp, struct stage *ret,
+		struct varve_err *e);
 /* Delete it unless it has become a tree. Never changes an error that is being reported. */
 void stage_abort(const struct roots *r, struct stage *s);

@@ -77,14 +77,21 @@ int stage_check_space(const struct roots *r, const struct varve_plan *p, struct 
 	return 0;
 }
 
-int stage_begin(const struct roots *r, const char *label, struct stage *ret, struct varve_err *e)
+int stage_begin(const struct roots *r, const char *label, struct varve_spool *sp, struct stage *ret,
+		struct varve_err *e)
 {
 	char prefix[240], name[256];
 	VARVE_CLOSE int fd = -1;
 	struct stat st;
+	int tree;
 
 	(void)snprintf(prefix, sizeof(prefix), ".rootfs_%s.new.", label);
 	fd = fsx_make_locked_dir(r->fd, prefix, name, sizeof(name));
+	tree = fd < 0 ? -1 : spool_take_tree(sp, r->fd, name);
+	if (tree >= 0) {
+		(void)close(fd);
+		fd = tree;
+	}
 	if (fd < 0 || fstat(fd, &st))
 		return varve_fail_errno(e, "%s: make a directory to build in", TEXT_SAFE(r->path));
 	memcpy(ret->name, name, sizeof(name));

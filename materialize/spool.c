@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Write the bodies of layers to files while the layers are being read: readers cut, writers write.
  */
-#include "materialize/spool.h"
+#include "materialize/spool_internal.h"
 
 #include "materialize/apply.h"
-#include "materialize/cage.h"
 #include "materialize/sync_ahead.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/file.h>
 
@@ -20,62 +17,9 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 
-#define BATCH_BYTES (1u << 20)
 #define BATCHES_MAX 16u          /* filled and not yet written, all layers together: 16 MiB */
 #define SMALL_FILE  (128u << 10) /* is not cut at the end of a batch */
-#define WRITERS_MAX 16u
-
-/* A body that is in more than one batch. */
-struct big {
-	int fd;
-	atomic_uint_fast64_t remaining;
-};
-struct piece {
-	uint64_t body_off; /* names the file */
-	uint64_t off;      /* in the body */
-	int64_t mtime;
-	uint32_t mtime_ns, mode;
-	uint32_t pos, n; /* in the batch's bytes */
-	struct big *big; /* NULL: the whole body is here */
-};
-struct batch {
-	struct batch *next;
-	struct spool_layer *layer;
-	struct piece *pieces;
-	size_t n_pieces, cap;
-	uint32_t used;
-	unsigned char *bytes;
-};
-struct spool_layer {
-	struct spool_layer *next;
-	struct varve_spool *sp;
-	struct varve_digest blob;
-	char name[17];
-	int dir;
-	atomic_bool failed;
-	bool done;        /* under the lock: read to its end and all written */
-	unsigned pending; /* under the lock: batches that are queued or being written */
-	/* of the reading thread */
-	struct batch *batch;
-	struct piece file; /* the body that is coming */
-	uint64_t left;     /* bytes of it */
-	struct big *big;
-};
-struct varve_spool {
-	const struct varve_ctx *ctx;
-	int roots, dir;
-	char name[64];
-	char *path;
-	pthread_t writers[WRITERS_MAX];
-	unsigned n_writers, n_batches;
-	pthread_mutex_t lock; /* of what follows */
-	pthread_cond_t changed;
-	struct batch *queue_first, **queue_last, *free_batches;
-	struct spool_layer *layers;
-	bool stop;
-	struct sync_ahead *ahead; /* NULL: nothing is synced, or install has taken it over */
-	struct varve_layer_ops ops;
-};
+#define TREE        "tree"
 
 void spool_body_name(uint64_t body_off, char name[20])
 {
@@ -85,110 +29,6 @@ void spool_body_name(uint64_t body_off, char name[20])
 bool spool_has(const struct plan_inode *in)
 {
 	return S_ISREG(in->mode) && in->body_len && !in->n_extents;
-}
-
-/* --- writing --- */
-
-static int create_body(const struct spool_layer *l, const struct piece *p)
-{
-	char name[20];
-
-	spool_body_name(p->body_off, name);
-	return openat(l->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-		      p->mode & 0777);
-}
-
-/* The time is set while the file is open anyway; owner, special bits and xattrs wait for the plan.
- */
-static int finish_body(int fd, const struct piece *p)
-{
-	struct timespec ts[2] = {{p->mtime, p->mtime_ns}, {p->mtime, p->mtime_ns}};
-
-	return futimens(fd, ts);
-}
-
-static int write_piece(struct spool_layer *l, const struct piece *p, const unsigned char *bytes)
-{
-	struct big *b = p->big;
-	int fd, r;
-
-	if (!b) {
-		fd = create_body(l, p);
-		if (fd < 0)
-			return -1;
-		r = fsx_write_all(fd, bytes, p->n) || finish_body(fd, p) ? -1 : 0;
-		return close(fd) || r ? -1 : 0;
-	}
-	return fsx_pwrite_all(b->fd, bytes, p->n, p->off);
-}
-
-/* Whether it was written or not, the last piece of a large body closes it. */
-static int end_piece(const struct piece *p)
-{
-	struct big *b = p->big;
-	int r;
-
-	if (!b || atomic_fetch_sub(&b->remaining, p->n) != p->n)
-		return 0;
-	r = b->fd < 0 || finish_body(b->fd, p) ? -1 : 0;
-	if (b->fd >= 0 && close(b->fd))
-		r = -1;
-	free(b);
-	return r;
-}
-
-static void write_batch(struct batch *b)
-{
-	struct spool_layer *l = b->layer;
-
-	for (size_t i = 0; i < b->n_pieces; i++) {
-		const struct piece *p = &b->pieces[i];
-		int r = 0;
-
-		if (!atomic_load(&l->failed))
-			r = write_piece(l, p, b->bytes + p->pos);
-		if ((end_piece(p) || r) && !atomic_exchange(&l->failed, true))
-			log_info(l->sp->ctx, "spool", "layer %s: %s: it will be read again",
-				 DIGEST_STR(&l->blob), strerror(errno));
-	}
-}
-
-/* Holds sp->lock, gives it up while writing. */
-static void write_first(struct varve_spool *sp)
-{
-	struct batch *b = sp->queue_first;
-	struct sync_ahead *ahead = sp->ahead;
-
-	sp->queue_first = b->next;
-	if (!sp->queue_first)
-		sp->queue_last = &sp->queue_first;
-	pthread_mutex_unlock(&sp->lock);
-	write_batch(b);
-	sync_ahead_wrote(ahead, b->used);
-	pthread_mutex_lock(&sp->lock);
-	b->layer->pending--;
-	b->next = sp->free_batches;
-	sp->free_batches = b;
-	pthread_cond_broadcast(&sp->changed);
-}
-
-static void *writer(void *user)
-{
-	struct varve_spool *sp = user;
-	struct cage cage = {.ctx = sp->ctx, .dirs = {sp->path}};
-
-	/* Without a cage where there could be one: no writer; the readers, caged, write. */
-	if (cage_enter(&cage, NULL) < 0)
-		return NULL;
-	pthread_mutex_lock(&sp->lock);
-	while (!sp->stop || sp->queue_first) {
-		if (sp->queue_first)
-			write_first(sp);
-		else
-			pthread_cond_wait(&sp->changed, &sp->lock);
-	}
-	pthread_mutex_unlock(&sp->lock);
-	return NULL;
 }
 
 /* --- cutting --- */
@@ -203,7 +43,7 @@ static struct batch *take_batch(struct spool_layer *l)
 	pthread_mutex_lock(&sp->lock);
 	while (!sp->free_batches && sp->n_batches >= BATCHES_MAX) {
 		if (sp->queue_first)
-			write_first(sp);
+			spool_write_first(sp, &l->dirs);
 		else
 			pthread_cond_wait(&sp->changed, &sp->lock);
 	}
@@ -288,6 +128,35 @@ static struct piece *add_piece(struct batch *b)
 	return &b->pieces[b->n_pieces++];
 }
 
+/* Where the tree has a place for it. NULL: nowhere, or no memory; it is found by its number then.
+ */
+static struct spool_place *place_of(struct spool_layer *l, const struct tar_entry *t)
+{
+	const char *slash = memrchr(t->path.p, '/', t->path.n);
+	struct span dir = span_of(t->path.p, slash ? (size_t)(slash - t->path.p) : 0);
+	struct span base =
+		span_of(t->path.p + dir.n + (slash != NULL), t->path.n - dir.n - (slash != NULL));
+	struct spool_place *at;
+
+	if (l->last_place == SPOOL_NOWHERE || dir.n != l->last_dir.n ||
+	    memcmp(dir.p, l->last_dir.p, dir.n) != 0) {
+		l->last_place = spool_tree_directory(&l->sp->tree, &l->dirs, dir);
+		buf_reset(&l->last_dir);
+		buf_add(&l->last_dir, dir.p, dir.n);
+	}
+	if (l->last_place == SPOOL_NOWHERE || !spool_tree_takes(base))
+		return NULL;
+	at = tree_alloc(&l->arena, sizeof(*at) + base.n + 1, _Alignof(struct spool_place));
+	if (!at)
+		return NULL;
+	*at = (struct spool_place){.body_off = t->body_off, .dir = l->last_place};
+	memcpy(at->name, base.p, base.n);
+	at->name[base.n] = '\0';
+	*l->places_last = at;
+	l->places_last = &at->next;
+	return at;
+}
+
 void spool_layer_entry(struct spool_layer *l, const struct tar_entry *t)
 {
 	if (!l || atomic_load(&l->failed))
@@ -297,6 +166,7 @@ void spool_layer_entry(struct spool_layer *l, const struct tar_entry *t)
 	if ((t->flags & TAR_HARDLINK) || !S_ISREG(t->mode) || !t->body_len || t->n_extents)
 		return;
 	l->file = (struct piece){.body_off = t->body_off,
+				 .place = place_of(l, t),
 				 .mtime = t->mtime,
 				 .mtime_ns = t->mtime_ns,
 				 .mode = t->mode};
@@ -311,7 +181,7 @@ void spool_layer_entry(struct spool_layer *l, const struct tar_entry *t)
 		return;
 	}
 	atomic_init(&l->big->remaining, t->body_len);
-	l->big->fd = create_body(l, &l->file);
+	l->big->fd = spool_create_body(l, &l->dirs, &l->file);
 	if (l->big->fd < 0) {
 		l->left = 0;
 		free(VARVE_TAKE(l->big));
@@ -362,6 +232,29 @@ void spool_layer_body(struct spool_layer *l, const void *bytes, size_t n)
 
 /* --- layers --- */
 
+static void layer_free(struct spool_layer *l)
+{
+	if (l->dir >= 0)
+		(void)close(l->dir);
+	dir_cache_done(&l->dirs);
+	buf_done(&l->last_dir);
+	tree_arena_free(l->arena);
+	free(l);
+}
+
+/* Half a layer is of no use, and the room it takes may be what is missing. */
+static void layer_drop(struct spool_layer *l)
+{
+	for (const struct spool_place *at = l->places; at; at = at->next) {
+		int dir = at->lies ? dir_cache_get(&l->dirs, at->dir) : -1;
+
+		if (dir >= 0)
+			(void)unlinkat(dir, at->name, 0);
+	}
+	l->places = NULL;
+	(void)fsx_remove_tree(l->sp->dir, l->name, NULL, NULL, NULL);
+}
+
 struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_digest *blob)
 {
 	struct spool_layer *l = sp ? calloc(1, sizeof(*l)) : NULL;
@@ -371,10 +264,13 @@ struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_d
 	l->sp = sp;
 	l->blob = *blob;
 	atomic_init(&l->failed, false);
+	l->places_last = &l->places;
+	l->last_place = SPOOL_NOWHERE;
+	buf_init(&l->last_dir, 1u << 20);
 	fsx_random_name(l->name); /* a layer that is read twice has two directories */
 	l->dir = fsx_make_dir(sp->dir, l->name, 0700);
-	if (l->dir < 0) {
-		free(l);
+	if (l->dir < 0 || dir_cache_init(&l->dirs, SPOOL_SLOTS, &sp->tree.dirs, NULL) < 0) {
+		layer_free(l);
 		return NULL;
 	}
 	pthread_mutex_lock(&sp->lock);
@@ -398,54 +294,15 @@ void spool_layer_end(struct spool_layer *l, bool ok)
 	pthread_mutex_lock(&sp->lock);
 	while (l->pending) {
 		if (sp->queue_first)
-			write_first(sp);
+			spool_write_first(sp, &l->dirs);
 		else
 			pthread_cond_wait(&sp->changed, &sp->lock);
 	}
 	l->done = !atomic_load(&l->failed);
 	pthread_mutex_unlock(&sp->lock);
-	/* Half a layer is of no use, and the room it takes may be what is missing. */
 	if (!l->done)
-		(void)fsx_remove_tree(sp->dir, l->name, NULL, NULL, NULL);
-}
-
-int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t index)
-{
-	const struct varve_plan_layer *layers = p->summary.layers;
-	const struct varve_digest *blob = &layers[index].digest;
-	int dir = -1;
-
-	if (!sp)
-		return -1;
-	for (size_t i = 0; i < index; i++)
-		if (p->bodies[i].n && varve_digest_equal(&layers[i].digest, blob))
-			return -1;
-	pthread_mutex_lock(&sp->lock);
-	for (struct spool_layer *l = sp->layers; l && dir < 0; l = l->next)
-		if (l->done && varve_digest_equal(&l->blob, blob))
-			dir = l->dir;
-	pthread_mutex_unlock(&sp->lock);
-	return dir;
-}
-
-void spool_reduce_need(struct varve_spool *sp, const struct varve_plan *p,
-		       struct varve_plan_summary *need)
-{
-	for (size_t i = 0; i < need->n_layers; i++) {
-		const struct plan_body_list *b = &p->bodies[i];
-
-		if (!b->n || spool_layer_dir(sp, p, i) < 0)
-			continue;
-		for (uint32_t k = 0; k < b->n; k++) {
-			const struct plan_inode *in = &p->inodes[b->inodes[k]];
-			uint64_t disk = (in->body_len + 4095) / 4096 * 4096;
-
-			if (!spool_has(in))
-				continue;
-			need->inodes -= need->inodes > 0;
-			need->disk -= VARVE_MIN(disk, need->disk);
-		}
-	}
+		layer_drop(l);
+	dir_cache_done(&l->dirs);
 }
 
 /* --- the spool --- */
@@ -488,7 +345,24 @@ static int open_dirs(struct varve_spool *sp, const char *roots, struct varve_err
 		sp->path = NULL;
 		return varve_fail_oom(e);
 	}
-	return apply_plain_directory(sp->dir, e);
+	r = apply_plain_directory(sp->dir, e);
+	return r < 0 ? r : spool_tree_init(&sp->tree, sp->dir, TREE, e);
+}
+
+int spool_take_tree(struct varve_spool *sp, int roots, const char *name)
+{
+	int fd;
+
+	if (!sp || sp->tree.dirs.root < 0)
+		return -1;
+	fd = fcntl(sp->tree.dirs.root, F_DUPFD_CLOEXEC, 3); /* with its lock */
+	if (fd >= 0 && renameat(sp->dir, TREE, roots, name) == 0) {
+		sp->taken = true;
+		return fd;
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	return -1;
 }
 
 const char *spool_path(const struct varve_spool *sp)
@@ -532,7 +406,7 @@ int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const
 	sp->ahead = no_sync ? NULL : sync_ahead_start(sp->dir);
 	threads = threads ? threads : (unsigned)VARVE_MAX(cores, 1L);
 	while (sp->n_writers < VARVE_MIN(threads, WRITERS_MAX) &&
-	       pthread_create(&sp->writers[sp->n_writers], NULL, writer, sp) == 0)
+	       pthread_create(&sp->writers[sp->n_writers], NULL, spool_writer, sp) == 0)
 		sp->n_writers++; /* with none at all, the readers write */
 	*ret = sp;
 	return 0;
@@ -557,8 +431,7 @@ void varve_spool_free(struct varve_spool *sp)
 	while (sp->layers) {
 		struct spool_layer *next = sp->layers->next;
 
-		(void)close(sp->layers->dir);
-		free(sp->layers);
+		layer_free(sp->layers);
 		sp->layers = next;
 	}
 	while (sp->free_batches) {
@@ -577,6 +450,7 @@ void varve_spool_free(struct varve_spool *sp)
 		(void)close(sp->roots);
 	pthread_cond_destroy(&sp->changed);
 	pthread_mutex_destroy(&sp->lock);
+	spool_tree_done(&sp->tree);
 	free(sp->path);
 	free(sp);
 }

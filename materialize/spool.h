@@ -23,6 +23,29 @@ void spool_layer_body(struct spool_layer *l, const void *p, size_t n);
 void spool_layer_end(struct spool_layer *l, bool ok);
 
 /*
+ * The tree with what lies in its place already becomes roots/name, an empty directory. Its fd,
+ * locked; -1: there is none, and then nothing of the spool can be used.
+ */
+int spool_take_tree(struct varve_spool *sp, int roots, const char *name);
+/* What of a plan is there already. */
+struct spool_placed {
+	uint64_t *inodes; /* bits: bodies that lie in their place */
+	uint64_t *dirs;   /* bits by name: directories that are made, with SPOOL_DIR_MODE */
+};
+#define SPOOL_DIR_MODE 0755u /* less the umask */
+void spool_placed_done(struct spool_placed *p);
+static inline bool spool_is_placed(const uint64_t *bits, uint32_t i)
+{
+	return bits && (bits[i / 64] >> (i % 64) & 1);
+}
+/*
+ * Once, before a plan is written: what lies where the plan has it is told, other bodies of the plan
+ * go to the directory of their layer, and the rest goes. sp may be NULL.
+ */
+int spool_settle(struct varve_spool *sp, const struct varve_plan *p, struct spool_placed *ret,
+		 struct varve_err *e);
+
+/*
  * The directory with the bodies of the index-th layer of a plan, borrowed; -1: not spooled. A body
  * is there once and can be moved once: of several layers with one digest only the first has it.
  */

@@ -11,13 +11,13 @@ class Cold(Case):
         super().setUp()
         self.origin = self.registry()
 
-    def both(self, *layers):
+    def both(self, *layers, tag="1"):
         layout = self.layout()
         layout.image("i", [layertext.layer(text) for text in layers])
-        ref = self.origin.push(layout, "i", "team/app", "1")
+        ref = self.origin.push(layout, "i", "team/app", tag)
         self.varve.run("install", ref)
-        self.varve.run("--offline", "install", ref, "--name", "again")
-        self.assertSameTree(self.varve.tree(ref), self.varve.roots / "rootfs_again")
+        self.varve.run("--offline", "install", ref, "--name", f"again{tag}")
+        self.assertSameTree(self.varve.tree(ref), self.varve.roots / f"rootfs_again{tag}")
         self.assertEqual([p.name for p in self.varve.roots.glob(".varve-spool.*")], [])
         return layertext.read(self.varve.tree(ref))
 
@@ -36,6 +36,39 @@ class Cold(Case):
 
     def test_layer_twice_and_removed_between(self):
         self.assertEqual(self.both("f f body", "f .wh.f", "f f body"), "f f body\n")
+
+    def test_what_lies_elsewhere_than_its_layer_says(self):
+        """Bodies are put where their layer names them, before anybody knows what the other layers are."""
+        for i, (layers, want) in enumerate((
+            (("d usr; d usr/lib; f usr/lib/a 1; s lib usr/lib", "f lib/b 2"), "usr/lib/b 2"),  # through a link
+            (("f a 1", "d a; f a/b 2"), "f a/b 2"),  # a file, and then a directory
+            (("d a; f a/b 1", "f a 2"), "f a 2"),
+            (("d d; d d/e; f d/e/f 1; f g 1", "f .wh.d"), "f g 1"),  # a directory that goes
+            (("d d; f d/a 1; f d/b 1", "d d; f d/.wh..wh..opq x; f d/c 2"), "f d/c 2"),
+            (("f a body; h b a", "f .wh.a"), "f b body"),  # its first name goes
+            (("f a body; h b a; h c a", "f .wh.a; f b new"), "f c body"),
+            (("f ./x 1; f /y 2; f z//w 3; f z/./v 4; f z/../u 5",), "f z/w 3"),
+            (("f .probe 1; f tree/tree 2",), "f .probe 1"),
+            (("f a 1; f a 2; f a 3",), "f a 3"),
+            (("f a 1; f b 2; f c 3", "s a b; d c; p b"), "p b"),
+        )):
+            with self.subTest(layers=layers):
+                self.varve.store = self.varve.home / f"store{i}"  # an empty one
+                self.assertIn(want + "\n", self.both(*layers, tag=str(i)))
+
+    def test_bodies_are_not_moved(self):
+        """What is in its place stays there: a rename of each file takes the one lock that a file system has for renames."""
+        layout = self.layout()
+        layout.image("i", [layertext.layer("d a; d a/b; " + "; ".join(f"f a/b/{i} {i}" for i in range(300))),
+                           layertext.layer("d a; d a/b; " + "; ".join(f"f a/b/{i} new" for i in range(290, 310)))])
+        ref = self.origin.push(layout, "i", "team/app", "1")
+        trace = self.path("trace")
+        self.varve.run("install", ref, prefix=("strace", "-f", "-o", trace, "-e", "trace=renameat2,openat"))
+        text = trace.read_text()
+        self.assertLess(text.count("renameat2("), 40, "only of files that are in both layers")
+        self.assertGreater(text.count("O_EXCL"), 300)
+        self.varve.run("--offline", "install", ref, "--name", "again")
+        self.assertSameTree(self.varve.tree(ref), self.varve.roots / "rootfs_again")
 
 
 class Warnings(Case):

@@ -77,7 +77,7 @@ class Swapper(threading.Thread):
             while data:
                 wd, _, _, length = struct.unpack("iIII", data[:16])
                 name = os.fsdecode(data[16:16 + length].rstrip(b"\0"))
-                if wd in self.folders and name != "victim":
+                if wd in self.folders and name not in ("", "victim"):  # "": of the watch itself, which ends with its folder
                     self.meet(os.path.join(self.folders[wd], name))
                 data = data[16 + length:]
 

@@ -12,6 +12,7 @@ struct mk_layer mk_layers[MK_LAYERS];
 struct layer_stream {
 	struct mk_layer *l;
 	size_t pos;
+	bool part;
 };
 
 static uint32_t add(struct mk *m, uint32_t parent, const char *name, uint32_t inode)
@@ -145,6 +146,37 @@ int layer_stream_open(struct layer_stream **ret, struct varve_store *s VARVE_UNU
 	return 0;
 }
 
+int layer_stream_open_at(struct layer_stream **ret, struct varve_store *s VARVE_UNUSED,
+			 const struct varve_digest *blob,
+			 const struct varve_digest *diff_id VARVE_UNUSED, uint64_t off,
+			 struct varve_err *e VARVE_UNUSED)
+{
+	*ret = calloc(1, sizeof(**ret));
+	if (!*ret)
+		abort();
+	(*ret)->l = &mk_layers[blob->bytes[0]];
+	(*ret)->pos = off;
+	(*ret)->part = true;
+	(*ret)->l->parts++;
+	return 0;
+}
+
+int layer_points(struct varve_store *s VARVE_UNUSED, const struct varve_digest *blob,
+		 const struct varve_digest *diff_id VARVE_UNUSED, uint64_t **ret, size_t *ret_n,
+		 struct varve_err *e VARVE_UNUSED)
+{
+	*ret = calloc(2, sizeof(**ret));
+	*ret_n = mk_layers[blob->bytes[0]].points ? 2 : 1;
+	return 0;
+}
+
+int layer_verify(struct varve_store *s VARVE_UNUSED, const struct varve_digest *blob,
+		 struct varve_err *e)
+{
+	return mk_layers[blob->bytes[0]].rotten ? varve_fail(e, VARVE_E_DIGEST, "layer: rotten")
+						: 0;
+}
+
 int layer_stream_next(struct layer_stream *ls, size_t max, const void **ret, size_t *ret_n,
 		      struct varve_err *e VARVE_UNUSED)
 {
@@ -160,6 +192,8 @@ int layer_stream_next(struct layer_stream *ls, size_t max, const void **ret, siz
 
 int layer_stream_end(struct layer_stream *ls, struct varve_err *e)
 {
+	if (ls->part)
+		return 0;
 	ls->l->ended++;
 	return ls->l->rotten ? varve_fail(e, VARVE_E_DIGEST, "layer: rotten") : 0;
 }

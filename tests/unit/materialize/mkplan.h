@@ -21,8 +21,10 @@ struct mk_layer {
 	struct buf bytes;
 	size_t window;   /* at most so many bytes at once; 0: as asked */
 	bool rotten;     /* layer_stream_end fails */
+	bool points;     /* it can be read from anywhere */
 	unsigned opened; /* times */
 	unsigned ended;
+	unsigned parts; /* times opened not from its start; their end is not counted */
 };
 extern struct mk_layer mk_layers[MK_LAYERS];
 

@@ -211,6 +211,48 @@ static void bodies_cut_everywhere(void **state VARVE_UNUSED)
 			cut(threads, windows[i]);
 }
 
+/*
+ * One layer and several threads: who has nothing to do reads the later half of what is left, as
+ * often as there is enough; what came out is what one thread makes, and the layer is verified once.
+ */
+static void one_layer_is_shared(void **state VARVE_UNUSED)
+{
+	enum { FILES = 500 };
+	VARVE_FREE char *body = malloc(FILES + 260000);
+	char names[FILES][16];
+	unsigned parts = 0;
+
+	for (size_t i = 0; i < FILES + 260000; i++)
+		body[i] = (char)(i * 7 + i / 251);
+	for (int points = 0; points < 2; points++) {
+		struct varve_losses losses = {0};
+		struct varve_err e = VARVE_ERR_INIT;
+		struct mk *m = mk_new();
+		struct place p;
+
+		place_begin(&p);
+		mk_layers[0].points = points;
+		for (unsigned i = 0; i < FILES; i++) {
+			(void)snprintf(names[i], sizeof(names[i]), "f%u", i);
+			mk_gap(0, i % 5 * 512);
+			(void)mk_file(m, PLAN_ROOT, names[i], 0644, 0, body + i,
+				      i % 7 ? 120000 : 260000);
+		}
+		assert_ok(run(m, &p, 4, &losses, &e), &e);
+		for (unsigned i = 0; i < FILES; i++) {
+			assert_content(&p, names[i], body + i, i % 7 ? 120000 : 260000);
+		}
+		assert_int_equal(mk_layers[0].opened, 1);
+		assert_int_equal(mk_layers[0].ended, 1);
+		if (!points)
+			assert_int_equal(mk_layers[0].parts, 0);
+		parts = mk_layers[0].parts;
+		place_end(&p);
+		mk_free(m);
+	}
+	assert_true(parts > 0);
+}
+
 static void sparse_files_keep_their_holes(void **state VARVE_UNUSED)
 {
 	static const struct plan_extent extents[] = {{65536, 10}, {200000, 5}, {1u << 20, 3}};
@@ -345,6 +387,7 @@ int main(void)
 		cmocka_unit_test(umask_does_not_matter),
 		cmocka_unit_test(bodies_cut_everywhere),
 		cmocka_unit_test(sparse_files_keep_their_holes),
+		cmocka_unit_test(one_layer_is_shared),
 		cmocka_unit_test(rotten_layer_fails),
 		cmocka_unit_test(short_layer_fails),
 		cmocka_unit_test(same_name_twice_is_told),
