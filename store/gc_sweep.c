@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The work of gc after the decision: records in batches, files to trash/. */
+/* The work of gc after the decision: records in batches, files unlinked or to trash/. */
 #include "store/gc_sweep.h"
 
 #include "store/base/compiler.h"
@@ -14,6 +14,7 @@
 
 #define BATCH     4096 /* records of one transaction */
 #define BATCH_MIN 16
+#define SMALL     (64u << 10) /* bytes of a blob */
 
 /* --- trash --- */
 
@@ -162,11 +163,22 @@ static size_t batch_end(const struct gc_state *st, size_t from, size_t n, bool *
 	return i;
 }
 
-static int move_blobs(const struct sweep *w, struct gc_trash *trash, struct varve_gc_result *ret,
-		      struct varve_err *e)
+/* What is small is unlinked as quickly as renamed; the rest waits for its turn without the lock. */
+static int remove_blob(struct varve_store *s, const struct graph_blob *b, struct gc_trash *trash,
+		       struct varve_err *e)
+{
+	char path[LAYOUT_PATH_MAX];
+
+	(void)layout_blob(&b->digest, path);
+	if (b->size <= SMALL && (unlinkat(s->root, path, 0) == 0 || errno == ENOENT))
+		return 0;
+	return gc_trash_move(trash, s, path, e);
+}
+
+static int remove_blobs(const struct sweep *w, struct gc_trash *trash, struct varve_gc_result *ret,
+			struct varve_err *e)
 {
 	const struct graph *g = &w->st->g;
-	char path[LAYOUT_PATH_MAX];
 	enum section section;
 	uint32_t k;
 	size_t i;
@@ -175,7 +187,7 @@ static int move_blobs(const struct sweep *w, struct gc_trash *trash, struct varv
 	for (i = w->from; r == 0 && i < w->to; i++) {
 		if (!row_goes(w->st, i, &section, &k) || section != BLOBS)
 			continue;
-		r = gc_trash_move(trash, w->st->store, layout_blob(&g->blobs[k].digest, path), e);
+		r = remove_blob(w->st->store, &g->blobs[k], trash, e);
 		if (r == 0 && g->blobs[k].present) {
 			ret->removed_blobs++;
 			ret->removed_bytes += g->blobs[k].size;
@@ -229,7 +241,7 @@ int gc_sweep(struct gc_state *st, struct gc_trash *trash, bool *ret_names_change
 			*e = why;
 		*ret_names_changed |= any && w.names_changed && r == 0;
 		if (r == 0)
-			r = move_blobs(&w, trash, ret, e);
+			r = remove_blobs(&w, trash, ret, e);
 		if (room.tight)
 			gc_trash_empty(trash, s);
 		w.from = w.to;

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import random
 import shutil
 
 from faults import FaultCase, small_layers
@@ -17,7 +18,9 @@ class States(FaultCase):
         self.images = self.layout()
         base, upper = small_layers()
         self.images.image("one", [base, upper])
-        self.images.image("two", [base, Tar().file("second", "2" * 9000, mtime=14).dir(".", mtime=15)])
+        # Noise, so that the layer is not small: gc renames it to the trash first, and unlinks the rest at once.
+        noise = random.Random(2).randbytes(80_000)
+        self.images.image("two", [base, Tar().file("second", "2" * 9000, mtime=14).file("noise", noise, mtime=14).dir(".", mtime=15)])
         self.server = self.registry()
         self.one = self.server.push(self.images, "one", "team/one", "1")
         self.two = self.server.push(self.images, "two", "team/two", "1")
@@ -78,6 +81,7 @@ class States(FaultCase):
             "pull": (self.fresh, ["pull", self.one], self.holds_one),
             "pull second": (self.pulled, ["pull", self.two], self.holds_both),
             "install": (self.pulled, ["--offline", "install", self.one], self.has_tree),
+            "install cold": (self.fresh, ["install", self.one], self.has_tree),
             "install over": (self.installed, ["--offline", "install", "--force", self.two], self.has_both_trees),
             "switch": (self.installed, ["switch", self.two], self.two_is_active),
             "rollback": (self.switched, ["rollback"], self.one_is_active),

@@ -13,7 +13,7 @@ NO_SPACE = ("ENOSPC", "EDQUOT")
 
 class ErrorCase(States):
     limit = 25
-    repeat = {"install": (0, 1), "remove": (0, 3), "remove tree": (0, 3)}
+    repeat = {"install": (0, 1), "install cold": (0, 1), "remove": (0, 3), "remove tree": (0, 3)}
 
     def failing(self, name, action, sticky=False):
         prepare, args, holds = self.commands()[name]
@@ -58,6 +58,7 @@ def _add(name, commands):
 
 _add("ErrorPull", ["pull"])
 _add("ErrorInstall", ["install"])
+_add("ErrorInstallCold", ["install cold"])
 _add("ErrorInstallOver", ["install over"])
 _add("ErrorSwitch", ["switch", "rollback"])
 _add("ErrorGc", ["gc", "gc budget"])

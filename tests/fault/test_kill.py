@@ -9,7 +9,7 @@ from support import need_root
 class KillCase(States):
     action = "kill"
     # Commands that one may repeat although the first run came to its end.
-    status_of_repeat = {"install": (0, 1), "install hooks": (0, 1), "remove": (0, 3), "remove tree": (0, 3), "rollback": (0, 1, 3)}
+    status_of_repeat = {"install": (0, 1), "install cold": (0, 1), "install hooks": (0, 1), "remove": (0, 3), "remove tree": (0, 3), "rollback": (0, 1, 3)}
 
     def killed(self, name):
         prepare, args, holds = self.commands()[name]
@@ -46,6 +46,11 @@ class KillPull(KillCase):
 class KillInstall(KillCase):
     def test_install(self):
         self.killed("install")
+
+
+class KillInstallCold(KillCase):
+    def test_install_cold(self):
+        self.killed("install cold")
 
 
 class KillInstallOver(KillCase):
