@@ -19,6 +19,7 @@ struct host {
 	unsigned failures;        /* in a row */
 	uint64_t broken_until_ms; /* circuit breaker */
 	bool range_broken;
+	bool all_roots; /* those found by hash were not enough */
 	bool pause_told;
 };
 

@@ -139,6 +139,11 @@ void curl_slist_free_all(struct curl_slist *list)
 {
 	api.slist_free_all(list);
 }
+
+curl_version_info_data *curl_version_info(CURLversion age)
+{
+	return api.version_info(age);
+}
 #else
 static int load(struct varve_err *e)
 {

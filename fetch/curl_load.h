@@ -28,7 +28,8 @@
 	X(multi_remove_handle)                                                                     \
 	X(multi_setopt)                                                                            \
 	X(slist_append)                                                                            \
-	X(slist_free_all)
+	X(slist_free_all)                                                                          \
+	X(version_info)
 
 /* Symbols of their own: a program may link this library statically and libcurl as well. */
 #define RENAME(name) extern __typeof__(curl_##name) curl_##name __asm__("varve_curl_" #name);

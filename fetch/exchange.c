@@ -296,6 +296,7 @@ static void fill_request(struct call *c, const struct url *u)
 	rq->tls = &c->host->tls;
 	rq->no_roots = t->endpoint && t->endpoint->may_http && !t->endpoint->scheme_known &&
 		       !t->endpoint->speaks_tls && !c->redirected;
+	rq->few_roots = !c->host->all_roots;
 	rq->limits = t->limits;
 	rq->refused = refused_addresses(c);
 	rq->bulk = c->bulk;

@@ -88,14 +88,17 @@ static bool try_http(struct call *c)
 	return true;
 }
 
-/* Now that a certificate is to be judged. True: sent again. */
+/* Now that a certificate is to be judged, or by more roots. True: sent again. */
 static bool try_with_roots(struct call *c)
 {
 	struct endpoint *p = c->targets[c->at].endpoint;
 
-	if (!c->rq.no_roots || c->rq.failure != HTTP_TLS_TRUST)
+	if (c->rq.failure != HTTP_TLS_TRUST || !(c->rq.no_roots || c->rq.few_roots))
 		return false;
-	p->speaks_tls = true;
+	if (c->rq.no_roots)
+		p->speaks_tls = true;
+	else
+		c->host->all_roots = true;
 	exchange_send(c);
 	return true;
 }

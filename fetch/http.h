@@ -68,8 +68,11 @@ struct http_request {
 	const char *proxy;          /* URL; "" none */
 	const struct http_tls *tls;
 	struct http_limits limits;
-	unsigned refused;  /* never connect to addresses of these classes: 1u << enum addr_class */
-	bool no_roots;     /* trust nobody: only to find out whether TLS is spoken there */
+	unsigned refused; /* never connect to addresses of these classes: 1u << enum addr_class */
+	bool no_roots;    /* trust nobody: only to find out whether TLS is spoken there */
+	/* Trust only those of the system's directory of roots by hash: read one by one, when they
+	 * are asked for. Cleared when there is no such directory, and all are read. */
+	bool few_roots;
 	bool bulk;         /* HTTP/1.1, a connection of its own */
 	uint64_t body_max; /* of what is collected in body */
 	/*

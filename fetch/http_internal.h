@@ -14,7 +14,8 @@ struct http {
 	struct http_request *active;
 	struct http_timer *timers;
 	uint64_t watched_ms;
-	struct buf system_pem; /* read when the first host has a CA of its own */
+	struct buf system_pem;              /* read when the first host has a CA of its own */
+	bool roots_looked_at, hashed_roots; /* has the system a directory of them by hash? */
 };
 
 /* All that libcurl has to know of a request, callbacks included. False: it cannot be set up. */

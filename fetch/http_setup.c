@@ -171,6 +171,33 @@ static void read_system_pem(struct buf *pem)
 	(void)fclose(f);
 }
 
+/* xxxxxxxx.N, as openssl rehash and update-ca-certificates make them. */
+static bool is_hashed_name(const char *name)
+{
+	return strspn(name, "0123456789abcdef") == 8 && name[8] == '.' &&
+	       name[9 + strspn(name + 9, "0123456789")] == '\0' && name[9];
+}
+
+/* All roots of a system are 140 certificates, 28 ms, again for each connection; of those in a
+ * directory by hash OpenSSL reads the one that it needs. */
+static bool has_hashed_roots(struct http *h)
+{
+	const curl_version_info_data *info;
+	VARVE_CLOSEDIR DIR *d = NULL;
+	struct dirent *entry;
+
+	if (h->roots_looked_at)
+		return h->hashed_roots;
+	h->roots_looked_at = true;
+	info = curl_version_info(CURLVERSION_NOW);
+	if (info->age >= CURLVERSION_SEVENTH && info->ssl_version && info->capath &&
+	    strncmp(info->ssl_version, "OpenSSL", 7) == 0)
+		d = opendir(info->capath);
+	while (d && !h->hashed_roots && (entry = readdir(d)))
+		h->hashed_roots = is_hashed_name(entry->d_name);
+	return h->hashed_roots;
+}
+
 /* Additive: the system's roots and the host's own in one blob, so that the result does not depend
  * on how libcurl was built (PROTOCOL 5.16). */
 static bool set_ca(struct http *h, struct http_request *rq)
@@ -180,10 +207,12 @@ static bool set_ca(struct http *h, struct http_request *rq)
 
 	if (!rq->tls->ca_pem)
 		return true;
-	if (!h->system_pem.n)
-		read_system_pem(&h->system_pem);
 	buf_init(&pem, 2 * HTTP_PEM_MAX);
-	buf_add(&pem, h->system_pem.p, h->system_pem.n);
+	if (!rq->few_roots) {
+		if (!h->system_pem.n)
+			read_system_pem(&h->system_pem);
+		buf_add(&pem, h->system_pem.p, h->system_pem.n);
+	}
 	buf_adds(&pem, rq->tls->ca_pem);
 	if (buf_error(&pem) < 0)
 		return false;
@@ -208,6 +237,10 @@ static bool set_tls(struct http *h, struct http_request *rq)
 		(void)curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
 		(void)curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
 	}
+	rq->few_roots =
+		rq->few_roots && !rq->tls->skip_verify && !rq->no_roots && has_hashed_roots(h);
+	if (rq->few_roots)
+		(void)curl_easy_setopt(c, CURLOPT_CAINFO, NULL);
 	if (rq->tls->cert_file) {
 		/* CVE-2026-8932: a connection with a client certificate is never shared. */
 		(void)curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L);

@@ -149,6 +149,39 @@ class Tls(Https):
         self.varve.run("pull", ref, status=5)
         self.varve.run("pull", ref, prefix=self.mounted((self.dir / "ca.crt", "/etc/ssl/certs/ca-certificates.crt")))
 
+    def hashed(self, name, *authorities, bundle=()):
+        """A directory of roots as update-ca-certificates makes it."""
+        directory = self.path(name)
+        directory.mkdir()
+        for ca in authorities:
+            shutil.copy(self.dir / f"{ca}.crt", directory / f"{ca}.pem")
+        self.openssl("rehash", directory)
+        (directory / "ca-certificates.crt").write_text("".join((self.dir / f"{ca}.crt").read_text() for ca in bundle))
+        return directory
+
+    def test_roots_by_hash(self):
+        """The one that signed is read, not all of them; those that are in the bundle only are found as well."""
+        ref = self.https()
+        self.authority("other")
+        trace = self.path("trace")
+
+        def pull(directory, status=0, certs_d=()):
+            varve = self.new_varve()
+            if certs_d:
+                (varve.home / ".config/containers/certs.d" / self.front.address).mkdir(parents=True)
+                shutil.copy(self.dir / f"{certs_d}.crt", varve.home / ".config/containers/certs.d" / self.front.address)
+            varve.run("pull", ref, status=status,
+                      prefix=self.mounted((directory, "/etc/ssl/certs")) + ["strace", "-f", "-o", trace, "-e", "trace=openat"])
+            return "ca-certificates.crt" in trace.read_text()
+
+        self.assertFalse(pull(self.hashed("1", "ca", "other", bundle=["ca", "other"])))
+        self.assertFalse(pull(self.hashed("2", "ca", bundle=["other"]), certs_d="other"))
+        self.assertFalse(pull(self.hashed("3", "other", bundle=["other"]), certs_d="ca"))
+        self.assertTrue(pull(self.hashed("4", "other", bundle=["ca"])))
+        self.assertTrue(pull(self.hashed("5", bundle=["ca"])))
+        self.assertTrue(pull(self.hashed("6", "other", bundle=["ca"]), certs_d="other"))
+        self.assertTrue(pull(self.hashed("7", "other", bundle=["other"]), status=5))
+
     def test_netrc(self):
         """For https only, and only when no file and no helper has a login."""
         registry, plain = (self.registry(storage=self.source.storage, htpasswd={"user": "secret"}, **tls)
@@ -359,14 +392,14 @@ class Proxies(Https):
         self.assertIn("while TLS was being set up", result.err)
 
     def test_certificate_of_nobody_is_final(self):
-        """It will not be another one the next time: one connection, and the advice."""
+        """It will not be another one the next time: a connection for the roots by hash, one for all of them, and the advice."""
         self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
         self.https()
         proxy = self.proxy(("127.0.0.1", self.front.port))
         result = self.varve.run("pull", "registry.example/team/app:1", status=5,
                                 env={"HTTPS_PROXY": "http://127.0.0.1:%d" % proxy.server_address[1]})
         self.assertIn("certs.d", result.err)
-        self.assertEqual(len(proxy.asked), 1)
+        self.assertEqual(len(proxy.asked), 2)
 
     def test_no_tls_there(self):
         """The advice to list a registry as insecure is for one that speaks plain http."""
