@@ -164,6 +164,22 @@ static void finish(struct http_request *rq, enum http_failure failure, const cha
 	rq->on_done(rq);
 }
 
+/* Of OpenSSL's verdicts (X509_V_ERR_...) those that another root may change: the issuer is missing,
+ * or is one that nobody vouches for. */
+static bool is_unknown_root(CURL *easy, CURLcode code)
+{
+	static const long verdicts[] = {2, 18, 19, 20, 21};
+	long verdict = 0;
+
+	if (code != CURLE_PEER_FAILED_VERIFICATION ||
+	    curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verdict) != CURLE_OK)
+		return false;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(verdicts); i++)
+		if (verdict == verdicts[i])
+			return true;
+	return false;
+}
+
 static void drain(struct http *h)
 {
 	CURLMsg *m;
@@ -176,6 +192,7 @@ static void drain(struct http *h)
 		if (m->msg != CURLMSG_DONE)
 			continue;
 		(void)curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&rq);
+		rq->unknown_root = is_unknown_root(m->easy_handle, code);
 		finish(rq, http_classify(rq, code), curl_easy_strerror(code));
 	}
 }

@@ -73,6 +73,7 @@ struct http_request {
 	/* Trust only those of the system's directory of roots by hash: read one by one, when they
 	 * are asked for. Cleared when there is no such directory, and all are read. */
 	bool few_roots;
+	bool unknown_root; /* set with HTTP_TLS_TRUST: more roots may help */
 	bool bulk;         /* HTTP/1.1, a connection of its own */
 	uint64_t body_max; /* of what is collected in body */
 	/*

@@ -23,7 +23,7 @@
 #define DIR_FDS_TOTAL 512u /* of all threads together */
 #define PROGRESS_NS   100000000
 
-/* A spooled layer: its bodies need only be moved. */
+/* A spooled layer: its bodies lie in their places, or need only be moved. */
 struct moves {
 	const struct plan_body_list *bodies;
 	uint32_t *to_inflate; /* those that a spool does not take */

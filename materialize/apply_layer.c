@@ -14,9 +14,8 @@ static int open_layer(struct apply_shared *a, struct layer *l, struct varve_err 
 
 	pthread_mutex_lock(&a->store);
 	if (l->part) {
-		l->pos = plan->inodes[l->bodies.inodes[0]].body_off;
-		r = layer_stream_open_at(&l->stream, plan->store, &of->digest, &of->diff_id, l->pos,
-					 e);
+		r = layer_stream_open_near(&l->stream, plan->store, &of->digest, &of->diff_id,
+					   plan->inodes[l->bodies.inodes[0]].body_off, &l->pos, e);
 	} else {
 		r = layer_stream_open(&l->stream, plan->store, &of->digest, e);
 	}
@@ -24,21 +23,38 @@ static int open_layer(struct apply_shared *a, struct layer *l, struct varve_err 
 	return r;
 }
 
-/* A rotten blob is the better explanation of a layer that cannot be read. */
+/* A rotten blob is the better explanation of a layer that cannot be read. One thread finds out, and
+ * whoever else fails at that layer says the same. */
 static int explain(struct apply_shared *a, const struct layer *l, int r, struct varve_err *e)
 {
 	const struct varve_plan *plan = a->plan;
-	struct varve_err why = VARVE_ERR_INIT;
 
 	if (r != -VARVE_E_FORMAT)
 		return r;
 	pthread_mutex_lock(&a->store);
-	if (layer_verify(plan->store, &plan->summary.layers[l->index].digest, &why) ==
-	    -VARVE_E_DIGEST) {
+	if (a->judged != l->index + 1) {
+		a->judged = l->index + 1;
+		a->verdict =
+			layer_verify(plan->store, &plan->summary.layers[l->index].digest, &a->why);
+	}
+	if (a->verdict == -VARVE_E_DIGEST) {
 		r = -VARVE_E_DIGEST;
-		*e = why;
+		*e = a->why;
 	}
 	pthread_mutex_unlock(&a->store);
+	return r;
+}
+
+static int end_layer(struct apply_shared *a, struct layer *l, struct varve_err *e)
+{
+	int r = layer_stream_drain(l->stream, e);
+
+	if (r == 0) {
+		pthread_mutex_lock(&a->store); /* a rotten blob is noted there */
+		r = layer_stream_end(l->stream, e);
+		pthread_mutex_unlock(&a->store);
+	}
+	layer_stream_free(VARVE_TAKE(l->stream));
 	return r;
 }
 
@@ -79,8 +95,10 @@ bool apply_layer_split(struct apply_shared *a, struct layer *l, struct layer *re
 		else
 			high = middle;
 	}
-	if (low == l->bodies.n)
-		return false; /* one large file */
+	/* Behind the middle of one large file there may be nothing, or hardly anything. */
+	if (low == l->bodies.n ||
+	    last->body_off + last->body_len - inodes[bodies[low]].body_off < PART_MIN)
+		return false;
 	*ret = (struct layer){
 		.index = l->index,
 		.bodies = {bodies + low, l->bodies.n - low},
@@ -102,8 +120,7 @@ int apply_layer_step(struct apply_shared *a, struct layer *l, struct batch *b, b
 	if (r < 0)
 		r = explain(a, l, r, e);
 	if (r >= 0 && l->next == l->bodies.n) {
-		r = layer_stream_end(l->stream, e);
-		layer_stream_free(VARVE_TAKE(l->stream));
+		r = end_layer(a, l, e);
 		*ret_done = true;
 	}
 	return r;

@@ -295,8 +295,8 @@ int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve
 	if (!spool_is_placed(a->placed.inodes, inode) &&
 	    fsx_rename_noreplace(from, body, dir, n->name))
 		return fail_at(a, in->first_name, "cannot move the file into place", e);
-	w->written += in->body_len;
-	w->dirty += sync_ahead_size(in->body_len);
+	w->written += in->body_len; /* its bytes were told when they were */
+	w->dirty += sync_ahead_size(0);
 	r = meta_set_moved(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
 	if (r < 0)
 		return r;

@@ -81,9 +81,8 @@ struct inflate_source layer_source_input(struct layer_source *l)
 	return (struct inflate_source){source_next, l, l->fd};
 }
 
-int layer_source_verify(struct layer_source *l, struct varve_err *e)
+int layer_source_drain(struct layer_source *l, struct varve_err *e)
 {
-	struct varve_digest found;
 	const void *p;
 	size_t n;
 	int r;
@@ -92,9 +91,17 @@ int layer_source_verify(struct layer_source *l, struct varve_err *e)
 		r = ctx_check(store_ctx(l->s), e);
 		if (r == 0)
 			r = source_next(l, &p, &n, e);
-		if (r < 0)
-			return r;
-	} while (n > 0);
+	} while (r == 0 && n > 0);
+	return r;
+}
+
+int layer_source_verify(struct layer_source *l, struct varve_err *e)
+{
+	struct varve_digest found;
+	int r = layer_source_drain(l, e);
+
+	if (r < 0)
+		return r;
 	r = hash_final(l->hash, &found, e);
 	if (r < 0)
 		return r;

@@ -19,6 +19,8 @@ int layer_source_open(struct layer_source *ret, struct varve_store *s,
 		      const struct varve_digest *blob, bool verify, struct varve_err *e);
 void layer_source_done(struct layer_source *l);
 struct inflate_source layer_source_input(struct layer_source *l);
+/* Read what is left. */
+int layer_source_drain(struct layer_source *l, struct varve_err *e);
 /*
  * Read what is left and compare: VARVE_E_DIGEST if the blob is not what its name says; it is then
  * recorded as damaged.

@@ -98,10 +98,8 @@ static int open_point(struct layer_stream **ret, struct varve_store *s,
 	return r;
 }
 
-static int skip_to(struct layer_stream *ls, uint64_t off, struct varve_err *e)
+static int skip_to(struct layer_stream *ls, uint64_t at, uint64_t off, struct varve_err *e)
 {
-	uint64_t at = ls->squashfs ? 0 : inflate_out(ls->z);
-
 	while (at < off) {
 		const void *p;
 		size_t n;
@@ -118,18 +116,30 @@ static int skip_to(struct layer_stream *ls, uint64_t off, struct varve_err *e)
 	return 0;
 }
 
+int layer_stream_open_near(struct layer_stream **ret, struct varve_store *s,
+			   const struct varve_digest *blob, const struct varve_digest *diff_id,
+			   uint64_t off, uint64_t *ret_off, struct varve_err *e)
+{
+	int r = open_point(ret, s, blob, diff_id, off, e);
+
+	if (r == -VARVE_E_NOTFOUND)
+		r = open_whole(ret, s, blob, false, e);
+	if (r == 0)
+		*ret_off = (*ret)->squashfs ? 0 : inflate_out((*ret)->z);
+	return r;
+}
+
 int layer_stream_open_at(struct layer_stream **ret, struct varve_store *s,
 			 const struct varve_digest *blob, const struct varve_digest *diff_id,
 			 uint64_t off, struct varve_err *e)
 {
 	struct layer_stream *ls = NULL;
-	int r = open_point(&ls, s, blob, diff_id, off, e);
+	uint64_t at;
+	int r = layer_stream_open_near(&ls, s, blob, diff_id, off, &at, e);
 
-	if (r == -VARVE_E_NOTFOUND)
-		r = open_whole(&ls, s, blob, false, e);
 	if (r < 0)
 		return r;
-	r = skip_to(ls, off, e);
+	r = skip_to(ls, at, off, e);
 	if (r < 0)
 		layer_stream_free(ls);
 	else
@@ -144,6 +154,11 @@ int layer_stream_next(struct layer_stream *ls, size_t max, const void **ret, siz
 			     : inflate_next(ls->z, max, ret, ret_n, e);
 
 	return r < 0 ? varve_wrap(e, r, "layer %s", DIGEST_STR(&ls->source.blob)) : 0;
+}
+
+int layer_stream_drain(struct layer_stream *ls, struct varve_err *e)
+{
+	return ls->part ? 0 : layer_source_drain(&ls->source, e);
 }
 
 int layer_stream_end(struct layer_stream *ls, struct varve_err *e)

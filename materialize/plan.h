@@ -90,6 +90,8 @@ int layer_stream_open(struct layer_stream **ret, struct varve_store *s,
 /* A window of the next bytes, at most max; valid until the next call. *ret_n 0: end. */
 int layer_stream_next(struct layer_stream *ls, size_t max, const void **ret, size_t *ret_n,
 		      struct varve_err *e);
+/* Read what is left of the blob, which takes time but not the store: the end is quick then. */
+int layer_stream_drain(struct layer_stream *ls, struct varve_err *e);
 /* VARVE_E_DIGEST when the blob has rotted. Call before what was read becomes visible. */
 int layer_stream_end(struct layer_stream *ls, struct varve_err *e);
 void layer_stream_free(struct layer_stream *ls);
@@ -103,10 +105,15 @@ int layer_points(struct varve_store *s, const struct varve_digest *blob,
 		 const struct varve_digest *diff_id, uint64_t **ret, size_t *ret_n,
 		 struct varve_err *e);
 /*
- * A stream whose first byte is that at off: from the last point before it. What it reads is NOT
- * verified: its layer_stream_end() does nothing; layer_verify() must have said yes before anything
- * becomes visible.
+ * A stream that begins at the last point before off; *ret_off: where that is. What it reads is NOT
+ * verified: its layer_stream_end() does nothing; the blob as a whole must have been before anything
+ * becomes visible. That covers the compressed bytes: the state of the decoder at a point is a cache
+ * of the store's own, with a checksum.
  */
+int layer_stream_open_near(struct layer_stream **ret, struct varve_store *s,
+			   const struct varve_digest *blob, const struct varve_digest *diff_id,
+			   uint64_t off, uint64_t *ret_off, struct varve_err *e);
+/* The same; its first byte is that at off. */
 int layer_stream_open_at(struct layer_stream **ret, struct varve_store *s,
 			 const struct varve_digest *blob, const struct varve_digest *diff_id,
 			 uint64_t off, struct varve_err *e);

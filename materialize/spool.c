@@ -144,7 +144,8 @@ static struct spool_place *place_of(struct spool_layer *l, const struct tar_entr
 		buf_reset(&l->last_dir);
 		buf_add(&l->last_dir, dir.p, dir.n);
 	}
-	if (l->last_place == SPOOL_NOWHERE || !spool_tree_takes(base))
+	if (l->last_place == SPOOL_NOWHERE || !spool_tree_takes(base) ||
+	    !spool_tree_remembers(&l->sp->tree, sizeof(*at) + base.n + 1))
 		return NULL;
 	at = tree_alloc(&l->arena, sizeof(*at) + base.n + 1, _Alignof(struct spool_place));
 	if (!at)
@@ -242,16 +243,23 @@ static void layer_free(struct spool_layer *l)
 	free(l);
 }
 
-/* Half a layer is of no use, and the room it takes may be what is missing. */
+/*
+ * Half a layer is of no use, and the room it takes may be what is missing. What cannot be removed
+ * now is still known to be there: nothing becomes a tree with it (spool_settle).
+ */
 static void layer_drop(struct spool_layer *l)
 {
-	for (const struct spool_place *at = l->places; at; at = at->next) {
+	bool left = false;
+
+	for (struct spool_place *at = l->places; at; at = at->next) {
 		int dir = at->lies ? dir_cache_get(&l->dirs, at->dir) : -1;
 
-		if (dir >= 0)
-			(void)unlinkat(dir, at->name, 0);
+		if (dir >= 0 && (unlinkat(dir, at->name, 0) == 0 || errno == ENOENT))
+			at->lies = false;
+		left |= at->lies;
 	}
-	l->places = NULL;
+	if (!left)
+		spool_forget_places(l);
 	(void)fsx_remove_tree(l->sp->dir, l->name, NULL, NULL, NULL);
 }
 
@@ -355,11 +363,12 @@ int spool_take_tree(struct varve_spool *sp, int roots, const char *name)
 
 	if (!sp || sp->tree.dirs.root < 0)
 		return -1;
-	fd = fcntl(sp->tree.dirs.root, F_DUPFD_CLOEXEC, 3); /* with its lock */
+	fd = sp->taken ? -1 : fcntl(sp->tree.dirs.root, F_DUPFD_CLOEXEC, 3); /* with its lock */
 	if (fd >= 0 && renameat(sp->dir, TREE, roots, name) == 0) {
 		sp->taken = true;
 		return fd;
 	}
+	sp->useless = true;
 	if (fd >= 0)
 		(void)close(fd);
 	return -1;
@@ -417,16 +426,29 @@ const struct varve_layer_ops *varve_spool_ops(struct varve_spool *sp)
 	return &sp->ops;
 }
 
-void varve_spool_free(struct varve_spool *sp)
+void spool_end_writers(struct varve_spool *sp)
 {
-	if (!sp)
-		return;
 	pthread_mutex_lock(&sp->lock);
 	sp->stop = true;
 	pthread_cond_broadcast(&sp->changed);
 	pthread_mutex_unlock(&sp->lock);
-	for (unsigned i = 0; i < sp->n_writers; i++)
-		(void)pthread_join(sp->writers[i], NULL);
+	while (sp->n_writers)
+		(void)pthread_join(sp->writers[--sp->n_writers], NULL);
+}
+
+void spool_forget_places(struct spool_layer *l)
+{
+	tree_arena_free(l->arena);
+	l->arena = NULL;
+	l->places = NULL;
+	l->places_last = &l->places;
+}
+
+void varve_spool_free(struct varve_spool *sp)
+{
+	if (!sp)
+		return;
+	spool_end_writers(sp);
 	(void)sync_ahead_end(sp->ahead);
 	while (sp->layers) {
 		struct spool_layer *next = sp->layers->next;

@@ -48,8 +48,9 @@ struct spool_layer {
 	struct dir_cache dirs;
 	struct tree_arena *arena; /* of the places */
 	struct spool_place *places, **places_last;
-	struct buf last_dir; /* of the entry before, */
-	uint32_t last_place; /* and where that is in the tree */
+	const struct plan_body_list *bodies; /* while it is settled: what is wanted of it */
+	struct buf last_dir;                 /* of the entry before, */
+	uint32_t last_place;                 /* and where that is in the tree */
 	struct batch *batch;
 	struct piece file; /* the body that is coming */
 	uint64_t left;     /* bytes of it */
@@ -74,6 +75,11 @@ struct varve_spool {
 	struct sync_ahead *ahead; /* NULL: nothing is synced, or install has taken it over */
 	struct varve_layer_ops ops;
 };
+
+/* --- spool.c --- */
+/* No layer is read any more: their open directories go with them. */
+void spool_end_writers(struct varve_spool *sp);
+void spool_forget_places(struct spool_layer *l);
 
 /* --- spool_write.c --- */
 /* A file for a body: at its place in the tree, or else by its number. -1 with errno. */

@@ -10,10 +10,12 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/log.h"
 
 #define SLOTS 64u
 
 struct settle {
+	const struct varve_ctx *ctx;
 	struct spool_tree *t;
 	const struct varve_plan *plan;
 	uint32_t *dir_of; /* by plan name: the directory here, or SPOOL_NOWHERE */
@@ -56,10 +58,12 @@ static void match_directories(struct settle *s)
 	}
 }
 
-static int begin(struct settle *s, struct spool_tree *t, const struct varve_plan *plan,
+static int begin(struct settle *s, struct varve_spool *sp, const struct varve_plan *plan,
 		 struct varve_err *e)
 {
-	*s = (struct settle){.t = t, .plan = plan};
+	struct spool_tree *t = &sp->tree;
+
+	*s = (struct settle){.ctx = sp->ctx, .t = t, .plan = plan};
 	s->dir_of = calloc(plan->n_names, sizeof(*s->dir_of));
 	s->wanted = calloc(t->n, sizeof(*s->wanted));
 	s->placed.inodes = calloc(plan->n_inodes / 64 + 1, sizeof(uint64_t));
@@ -100,24 +104,31 @@ static int drop(struct settle *s, const struct spool_place *at, struct varve_err
 	return 0;
 }
 
-static int settle_layer(struct settle *s, const struct spool_place *places,
-			const struct plan_body_list *bodies, int dir, struct varve_err *e)
+/* The bodies of a layer: those elsewhere go to its directory, by their numbers. */
+static int settle_layer(struct settle *s, const struct spool_layer *l, struct varve_err *e)
 {
-	uint32_t k = 0, n = bodies ? bodies->n : 0;
+	const struct plan_body_list *b = l->bodies;
+	uint32_t k = 0, n = b ? b->n : 0;
 	int r = 0;
 
 	/* Both are in the order of the stream. */
-	for (const struct spool_place *at = places; at && r == 0; at = at->next) {
-		while (k < n && s->plan->inodes[bodies->inodes[k]].body_off < at->body_off)
+	for (const struct spool_place *at = l->places; at && r == 0; at = at->next) {
+		while (k < n && s->plan->inodes[b->inodes[k]].body_off < at->body_off)
 			k++;
 		if (!at->lies)
 			continue;
-		if (k == n || s->plan->inodes[bodies->inodes[k]].body_off != at->body_off)
+		if (k < n && s->plan->inodes[b->inodes[k]].body_off == at->body_off &&
+		    is_in_place(s, at, b->inodes[k])) {
+			set_bit(s->placed.inodes, b->inodes[k]);
+			continue;
+		}
+		r = ctx_check(s->ctx, e);
+		if (r < 0)
+			return r;
+		if (k == n || s->plan->inodes[b->inodes[k]].body_off != at->body_off)
 			r = drop(s, at, e);
-		else if (is_in_place(s, at, bodies->inodes[k]))
-			set_bit(s->placed.inodes, bodies->inodes[k]);
 		else
-			r = move_away(s, at, dir, e);
+			r = move_away(s, at, l->dir, e);
 	}
 	return r;
 }
@@ -132,7 +143,7 @@ static int end(struct settle *s, struct spool_placed *ret, struct varve_err *e)
 			continue;
 		above = dir_cache_get(&s->cache, d->parent);
 		r = above < 0 ? varve_fail_errno(e, "directory of the new tree")
-			      : fsx_remove_tree(above, d->name, NULL, NULL, e);
+			      : fsx_remove_tree(above, d->name, s->ctx, NULL, e);
 		if (r < 0)
 			return r;
 	}
@@ -150,12 +161,12 @@ static void done(struct settle *s)
 }
 
 /* A body is there once: of several layers with one digest only the first has it. */
-static const struct spool_layer *layer_of(struct varve_spool *sp, const struct varve_plan *p,
-					  size_t index)
+static struct spool_layer *layer_of(struct varve_spool *sp, const struct varve_plan *p,
+				    size_t index)
 {
 	const struct varve_plan_layer *layers = p->summary.layers;
 	const struct varve_digest *blob = &layers[index].digest;
-	const struct spool_layer *found = NULL;
+	struct spool_layer *found = NULL;
 
 	if (!sp || sp->useless || !p->bodies[index].n)
 		return NULL;
@@ -163,7 +174,7 @@ static const struct spool_layer *layer_of(struct varve_spool *sp, const struct v
 		if (p->bodies[i].n && varve_digest_equal(&layers[i].digest, blob))
 			return NULL;
 	pthread_mutex_lock(&sp->lock);
-	for (const struct spool_layer *l = sp->layers; l && !found; l = l->next)
+	for (struct spool_layer *l = sp->layers; l && !found; l = l->next)
 		if (l->done && varve_digest_equal(&l->blob, blob))
 			found = l;
 	pthread_mutex_unlock(&sp->lock);
@@ -177,15 +188,6 @@ int spool_layer_dir(struct varve_spool *sp, const struct varve_plan *p, size_t i
 	return l ? l->dir : -1;
 }
 
-static const struct plan_body_list *bodies_of(struct varve_spool *sp, const struct spool_layer *l,
-					      const struct varve_plan *p)
-{
-	for (size_t i = 0; i < p->summary.n_layers; i++)
-		if (layer_of(sp, p, i) == l)
-			return &p->bodies[i];
-	return NULL;
-}
-
 int spool_settle(struct varve_spool *sp, const struct varve_plan *p, struct spool_placed *ret,
 		 struct varve_err *e)
 {
@@ -196,22 +198,41 @@ int spool_settle(struct varve_spool *sp, const struct varve_plan *p, struct spoo
 	if (!sp)
 		return 0;
 	/* Its bodies can be moved once, and only into the tree that has the others. */
-	sp->useless = sp->settled || sp->taken != has_tree;
+	sp->useless |= sp->settled || (has_tree && !sp->taken);
 	sp->settled = true;
 	if (sp->useless || !has_tree)
 		return 0;
-	r = begin(&s, &sp->tree, p, e);
-	for (const struct spool_layer *l = sp->layers; l && r == 0; l = l->next)
-		r = settle_layer(&s, l->places, bodies_of(sp, l, p), l->dir, e);
+	spool_end_writers(sp);
+	for (size_t i = 0; i < p->summary.n_layers; i++) {
+		struct spool_layer *l = layer_of(sp, p, i);
+
+		if (l)
+			l->bodies = &p->bodies[i];
+	}
+	r = begin(&s, sp, p, e);
+	for (struct spool_layer *l = sp->layers; l; l = l->next) {
+		if (r == 0)
+			r = settle_layer(&s, l, e);
+		spool_forget_places(l);
+	}
 	if (r == 0)
 		r = end(&s, ret, e);
 	done(&s);
+	/* The tree, and its lock, are the caller's alone. */
+	(void)close(VARVE_TAKE_FD(sp->tree.dirs.root));
 	return r;
 }
 
 void spool_reduce_need(struct varve_spool *sp, const struct varve_plan *p,
 		       struct varve_plan_summary *need)
 {
+	uint64_t dirs;
+
+	if (!sp || sp->taken)
+		return;
+	dirs = VARVE_MIN((uint64_t)sp->tree.n_ours, need->directories);
+	need->inodes -= VARVE_MIN(dirs, need->inodes);
+	need->disk -= VARVE_MIN(dirs * 4096, need->disk);
 	for (size_t i = 0; i < need->n_layers; i++) {
 		const struct plan_body_list *b = &p->bodies[i];
 

@@ -2,6 +2,7 @@
 /* Directories by (parent, name). */
 #include "materialize/spool_tree.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,10 +12,11 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 
-#define CHUNK     1024u
-#define CHUNKS    1024u
-#define DEPTH_MAX 128u
-#define NAME_LEN  255u
+#define CHUNK      1024u
+#define CHUNKS     1024u
+#define DEPTH_MAX  128u
+#define NAME_LEN   255u
+#define PLACES_MAX ((size_t)32 << 20)
 
 struct spool_dir *spool_dir_at(const struct spool_tree *t, uint32_t id)
 {
@@ -31,10 +33,9 @@ static const char *dir_name(const void *user, uint32_t id, uint32_t *ret_parent)
 
 int spool_tree_init(struct spool_tree *t, int dir, const char *name, struct varve_err *e)
 {
-	mode_t mask = umask(0);
+	struct stat st;
 
-	(void)umask(mask);
-	*t = (struct spool_tree){.n = 1, .dirs = {-1, dir_name, t}};
+	*t = (struct spool_tree){.n = 1, .dirs = {-1, dir_name, t}, .secret = tree_secret(t)};
 	(void)pthread_mutex_init(&t->lock, NULL);
 	t->chunks = calloc(CHUNKS, sizeof(struct spool_dir *));
 	if (!t->chunks)
@@ -42,12 +43,15 @@ int spool_tree_init(struct spool_tree *t, int dir, const char *name, struct varv
 	t->chunks[0] = calloc(CHUNK, sizeof(struct spool_dir));
 	if (!t->chunks[0])
 		return varve_fail_oom(e);
-	if (mask & 0700) /* a directory would shut us out */
-		return 0;
-	if (mkdirat(dir, name, 0700) < 0)
+	if (mkdirat(dir, name, 0777) < 0 || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return varve_fail_errno(e, "make a directory to build in");
+	if ((st.st_mode & 0700) != 0700) { /* a umask that shuts us out of our own directories */
+		(void)unlinkat(dir, name, AT_REMOVEDIR);
+		return 0;
+	}
 	t->dirs.root = fsx_open_dir(dir, name);
-	if (t->dirs.root < 0 || fsx_flock(t->dirs.root, LOCK_EX | LOCK_NB) < 0)
+	if (t->dirs.root < 0 || fsx_flock(t->dirs.root, LOCK_EX | LOCK_NB) < 0 ||
+	    fchmod(t->dirs.root, 0700) < 0)
 		return varve_fail_errno(e, "lock a directory to build in");
 	return 0;
 }
@@ -66,30 +70,29 @@ void spool_tree_done(struct spool_tree *t)
 	(void)pthread_mutex_destroy(&t->lock);
 }
 
-static uint32_t hash_of(uint32_t parent, struct span name)
+static uint32_t hash_of(const struct spool_tree *t, uint32_t parent, struct span name)
 {
-	uint32_t h = 2166136261u ^ (parent * 2654435761u);
-
-	for (size_t i = 0; i < name.n; i++)
-		h = (h ^ (uint8_t)name.p[i]) * 16777619u;
-	return h ^ h >> 15;
+	return tree_hash(t->secret, parent, name.p, name.n);
 }
 
 uint32_t spool_tree_find(const struct spool_tree *t, uint32_t parent, struct span name)
 {
-	if (!t->table_n)
-		return SPOOL_NOWHERE;
-	for (uint32_t i = t->table[hash_of(parent, name) % t->table_n]; i;
-	     i = spool_dir_at(t, i)->next)
-		if (spool_dir_at(t, i)->parent == parent && span_eq(name, spool_dir_at(t, i)->name))
+	uint32_t hash = hash_of(t, parent, name);
+
+	for (uint32_t i = t->table_n ? t->table[hash % t->table_n] : 0; i;
+	     i = spool_dir_at(t, i)->next) {
+		const struct spool_dir *d = spool_dir_at(t, i);
+
+		if (d->hash == hash && d->parent == parent && span_eq(name, d->name))
 			return i;
+	}
 	return SPOOL_NOWHERE;
 }
 
 static void enter(struct spool_tree *t, uint32_t id)
 {
 	struct spool_dir *d = spool_dir_at(t, id);
-	uint32_t *head = &t->table[hash_of(d->parent, span_str(d->name)) % t->table_n];
+	uint32_t *head = &t->table[d->hash % t->table_n];
 
 	d->next = *head;
 	*head = id;
@@ -126,8 +129,10 @@ static uint32_t make(struct spool_tree *t, struct dir_cache *cache, uint32_t par
 	if (!d->name)
 		return SPOOL_NOWHERE;
 	d->parent = parent;
+	d->hash = hash_of(t, parent, name);
 	above = dir_cache_get(cache, parent);
 	d->ours = above >= 0 && mkdirat(above, d->name, SPOOL_DIR_MODE) == 0;
+	t->n_ours += d->ours;
 	enter(t, t->n);
 	return t->n++;
 }
@@ -136,6 +141,17 @@ bool spool_tree_takes(struct span name)
 {
 	return name.n && name.n <= NAME_LEN && !span_eq(name, ".") && !span_eq(name, "..") &&
 	       !span_starts(name, ".wh.");
+}
+
+bool spool_tree_remembers(struct spool_tree *t, size_t n)
+{
+	bool r;
+
+	(void)pthread_mutex_lock(&t->lock);
+	r = n <= PLACES_MAX - t->places;
+	t->places += r ? n : 0;
+	(void)pthread_mutex_unlock(&t->lock);
+	return r;
 }
 
 uint32_t spool_tree_directory(struct spool_tree *t, struct dir_cache *cache, struct span path)

@@ -16,17 +16,20 @@
 
 struct spool_dir {
 	const char *name;
-	uint32_t parent, next; /* in its chain of the table */
-	bool ours;             /* false: something else has the name */
+	uint32_t parent, hash, next; /* in its chain of the table */
+	bool ours;                   /* false: something else has the name */
 };
 struct spool_tree {
 	pthread_mutex_t lock; /* of what follows, while layers are read */
 	struct spool_dir **chunks;
-	uint32_t n, *table, table_n;
+	uint32_t n, n_ours, *table, table_n;
+	uint64_t secret; /* of the hash */
+	size_t places;   /* bytes that they take, all layers together */
 	struct tree_arena *names;
 	struct dir_names dirs; /* for caches; root -1: there is no tree */
 };
-/* Makes it: the directory `name` in dir, locked. Without one there is no tree, and no error. */
+/* Makes it: the directory `name` in dir, locked. No tree, and no error, where the umask takes our
+ * own bits. */
 int spool_tree_init(struct spool_tree *t, int dir, const char *name, struct varve_err *e);
 void spool_tree_done(struct spool_tree *t);
 
@@ -37,6 +40,8 @@ void spool_tree_done(struct spool_tree *t);
 uint32_t spool_tree_directory(struct spool_tree *t, struct dir_cache *cache, struct span path);
 /* May a file of that name be put into one? */
 bool spool_tree_takes(struct span name);
+/* Is there memory left for n bytes of a place? Files beyond have none. */
+bool spool_tree_remembers(struct spool_tree *t, size_t n);
 /* SPOOL_NOWHERE: not here. Holds the lock, or nobody reads a layer any more; so does the next. */
 uint32_t spool_tree_find(const struct spool_tree *t, uint32_t parent, struct span name);
 struct spool_dir *spool_dir_at(const struct spool_tree *t, uint32_t id);

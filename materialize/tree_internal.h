@@ -54,6 +54,14 @@ struct tree {
 	uint64_t all_warnings;
 };
 
+/* --- tree_nodes.c --- */
+/*
+ * Eight bytes at a time, started by the directory and a secret: an image cannot choose names that
+ * all fall into one bucket.
+ */
+uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n);
+uint64_t tree_secret(const void *any);
+
 /* --- tree_arena.c --- */
 struct tree_arena;
 void *tree_alloc(struct tree_arena **a, size_t n, size_t align);

@@ -10,13 +10,9 @@
 
 #define FIRST_BUCKETS 1024u
 
-/*
- * Eight bytes at a time, started by the directory and a secret of this tree: an image cannot choose
- * names that all fall into one bucket.
- */
-static uint32_t hash_name(const struct tree *t, uint32_t dir, const char *name, size_t n)
+uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n)
 {
-	uint64_t h = t->secret ^ ((uint64_t)dir << 32 | n), v;
+	uint64_t h = secret ^ ((uint64_t)dir << 32 | n), v;
 
 	for (; n >= 8; n -= 8, name += 8) {
 		memcpy(&v, name, 8);
@@ -29,6 +25,15 @@ static uint32_t hash_name(const struct tree *t, uint32_t dir, const char *name, 
 	h ^= h >> 29;
 	h *= 0xbf58476d1ce4e5b9ull;
 	return (uint32_t)(h ^ h >> 32);
+}
+
+uint64_t tree_secret(const void *any)
+{
+	uint64_t r;
+
+	if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
+		r = (uintptr_t)any; /* the address is secret enough where there is no other */
+	return r;
 }
 
 int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct varve_err *e)
@@ -48,8 +53,7 @@ int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct var
 	if (!t->opt.limits.max_depth)
 		t->opt.limits.max_depth = 1024;
 	t->plnk = PLAN_NONE;
-	if (getrandom(&t->secret, sizeof(t->secret), 0) != (ssize_t)sizeof(t->secret))
-		t->secret = (uintptr_t)t; /* the address is secret enough where there is no other */
+	t->secret = tree_secret(t);
 	buf_init(&t->path, t->opt.limits.max_path + 1);
 	buf_init(&t->link, t->opt.limits.max_path + 1);
 	for (int i = 0; i < 2; i++)
@@ -94,7 +98,7 @@ uint32_t tree_lookup(const struct tree *t, uint32_t dir, const char *name, size_
 
 	if (t->n_buckets == 0)
 		return PLAN_NONE;
-	h = hash_name(t, dir, name, n);
+	h = tree_hash(t->secret, dir, name, n);
 	for (i = t->buckets[h & (t->n_buckets - 1)]; i != PLAN_NONE; i = t->nodes[i].hash_next) {
 		const struct tree_node *x = &t->nodes[i];
 
@@ -189,7 +193,7 @@ int tree_add(struct tree *t, uint32_t dir, const char *name, size_t n, uint32_t 
 	*x = (struct tree_node){
 		.name = name,
 		.name_len = (uint32_t)n,
-		.hash = hash_name(t, dir, name, n),
+		.hash = tree_hash(t->secret, dir, name, n),
 		.parent = dir,
 		.inode = PLAN_NONE,
 		.first_child = PLAN_NONE,

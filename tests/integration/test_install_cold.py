@@ -56,6 +56,16 @@ class Cold(Case):
                 self.varve.store = self.varve.home / f"store{i}"  # an empty one
                 self.assertIn(want + "\n", self.both(*layers, tag=str(i)))
 
+    def test_room_is_counted_once(self):
+        """What was made while the layer came has its inodes already."""
+        layout = self.layout()
+        layout.image("i", [layertext.layer("; ".join(f"d d{i}; f d{i}/f {i}" for i in range(1000)))])
+        ref = self.origin.push(layout, "i", "team/app", "1")
+        self.varve.roots = self.tmpfs("64m", inodes=2500) / "roots"
+        self.varve.run("install", ref)
+        self.varve.roots = self.tmpfs("64m", inodes=1500) / "roots"
+        self.assertIn("inode", self.varve.run("install", ref, "--name", "again", status=7).err)
+
     def test_bodies_are_not_moved(self):
         """What is in its place stays there: a rename of each file takes the one lock that a file system has for renames."""
         layout = self.layout()

@@ -67,7 +67,7 @@ class Varve:
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
         environment = self.env(**(env or {}))
-        if prefix and "strace" in os.fspath(prefix[0]):
+        if any("strace" in os.fspath(p) for p in prefix or ()):
             # The leak checker needs ptrace for itself.
             environment["ASAN_OPTIONS"] += ":detect_leaks=0"
         return subprocess.Popen([*prefix, binary(), *map(os.fspath, args)], env=environment, **kw)
