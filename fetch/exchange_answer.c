@@ -93,7 +93,8 @@ static bool try_with_roots(struct call *c)
 {
 	struct endpoint *p = c->targets[c->at].endpoint;
 
-	if (c->rq.failure != HTTP_TLS_TRUST || !(c->rq.no_roots || (c->rq.few_roots && c->rq.unknown_root)))
+	if (c->rq.failure != HTTP_TLS_TRUST ||
+	    !(c->rq.no_roots || (c->rq.few_roots && c->rq.unknown_root)))
 		return false;
 	if (c->rq.no_roots)
 		p->speaks_tls = true;

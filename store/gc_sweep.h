@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The work of gc after the decision: records in batches, small files unlinked, others to trash/, and
- * what is in there goes when nobody waits for the lock any more. */
+/* The work of gc after the decision: records in batches, small files unlinked, others to trash/,
+ * and what is in there goes when nobody waits for the lock any more. */
 #pragma once
 
 #include "store/gc_mark.h"
