@@ -22,7 +22,6 @@ int spool_create_body(const struct spool_layer *l, struct dir_cache *dirs, const
 		p->place->lies = true;
 		return fd;
 	}
-
 	spool_body_name(p->body_off, name);
 	return openat(l->dir, name, flags, p->mode & 0777);
 }

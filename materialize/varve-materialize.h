@@ -82,10 +82,10 @@ VARVE_PUBLIC int varve_plan_cat(struct varve_plan *p, const char *path,
 				struct varve_err *e);
 
 /*
- * Bodies of the layers of a cold install, written beside the future tree while they are downloaded,
- * so that no layer is inflated twice. Give its ops to varve_pull and the spool itself to
- * varve_install; free it afterwards, which removes what was not used. threads 0: as many as cores.
- * no_sync as for varve_install: nothing is written out to disk meanwhile.
+ * Bodies of the layers of a cold install, written where they belong while they are downloaded, so
+ * that no layer is inflated twice: for one install, below roots. Give its ops to varve_pull and the
+ * spool itself to varve_install; free it afterwards, which removes what was not used. threads 0: as
+ * many as cores. no_sync as for varve_install: nothing is written out to disk meanwhile.
  */
 VARVE_PUBLIC int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx,
 				 const char *roots, unsigned threads, bool no_sync,
