@@ -263,6 +263,20 @@ static void layer_drop(struct spool_layer *l)
 	(void)fsx_remove_tree(l->sp->dir, l->name, NULL, NULL, NULL);
 }
 
+/* Holds the lock, or is alone. */
+static void free_batches(struct varve_spool *sp)
+{
+	while (sp->free_batches) {
+		struct batch *b = sp->free_batches;
+
+		sp->free_batches = b->next;
+		sp->n_batches--;
+		free(b->pieces);
+		free(b->bytes);
+		free(b);
+	}
+}
+
 struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_digest *blob)
 {
 	struct spool_layer *l = sp ? calloc(1, sizeof(*l)) : NULL;
@@ -284,6 +298,7 @@ struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_d
 	pthread_mutex_lock(&sp->lock);
 	l->next = sp->layers;
 	sp->layers = l;
+	sp->n_reading++;
 	pthread_mutex_unlock(&sp->lock);
 	return l;
 }
@@ -307,6 +322,8 @@ void spool_layer_end(struct spool_layer *l, bool ok)
 			pthread_cond_wait(&sp->changed, &sp->lock);
 	}
 	l->done = !atomic_load(&l->failed);
+	if (--sp->n_reading == 0) /* what comes now, the plan, needs memory as well */
+		free_batches(sp);
 	pthread_mutex_unlock(&sp->lock);
 	if (!l->done)
 		layer_drop(l);
@@ -456,14 +473,7 @@ void varve_spool_free(struct varve_spool *sp)
 		layer_free(sp->layers);
 		sp->layers = next;
 	}
-	while (sp->free_batches) {
-		struct batch *next = sp->free_batches->next;
-
-		free(sp->free_batches->pieces);
-		free(sp->free_batches->bytes);
-		free(sp->free_batches);
-		sp->free_batches = next;
-	}
+	free_batches(sp);
 	if (sp->dir >= 0) {
 		(void)fsx_remove_tree(sp->roots, sp->name, NULL, NULL, NULL);
 		(void)close(sp->dir);

@@ -67,6 +67,7 @@ struct varve_spool {
 	bool useless; /* and there is nothing for another one */
 	pthread_t writers[WRITERS_MAX];
 	unsigned n_writers, n_batches;
+	unsigned n_reading;   /* layers, under the lock */
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
 	struct batch *queue_first, **queue_last, *free_batches;

@@ -267,6 +267,7 @@ class Security(Applied):
         for kind in ("store", "new", "varve-spool"):
             self.assertGreater(seen.get(kind, 0), 20, kind)
         for early in whole:
+            early[b"."]["mtime"] = 1_000_000_000  # it is set right behind the mode, and may have come after the look
             self.assertSameTree(early, self.varve.roots / "rootfs_n")
 
     def test_d13_huge_files_of_the_image_are_not_read_whole(self):
