@@ -23,21 +23,24 @@ static int open_layer(struct apply_shared *a, struct layer *l, struct varve_err 
 	return r;
 }
 
-/* A rotten blob is the better explanation of a layer that cannot be read. One thread finds out, and
- * whoever else fails at that layer says the same. */
+/*
+ * A rotten blob is the better explanation of a layer that cannot be read. One thread finds out, and
+ * the blob is set aside: whoever else fails at that layer, maybe for that reason, says the same.
+ */
 static int explain(struct apply_shared *a, const struct layer *l, int r, struct varve_err *e)
 {
 	const struct varve_plan *plan = a->plan;
 
-	if (r != -VARVE_E_FORMAT)
+	if (r == -VARVE_E_INTERRUPTED)
 		return r;
 	pthread_mutex_lock(&a->store);
-	if (a->judged != l->index + 1) {
+	if (r == -VARVE_E_FORMAT && a->judged != l->index + 1) {
 		a->judged = l->index + 1;
+		a->why = (struct varve_err)VARVE_ERR_INIT;
 		a->verdict =
 			layer_verify(plan->store, &plan->summary.layers[l->index].digest, &a->why);
 	}
-	if (a->verdict == -VARVE_E_DIGEST) {
+	if (a->judged == l->index + 1 && a->verdict == -VARVE_E_DIGEST) {
 		r = -VARVE_E_DIGEST;
 		*e = a->why;
 	}
@@ -52,6 +55,11 @@ static int end_layer(struct apply_shared *a, struct layer *l, struct varve_err *
 	if (r == 0) {
 		pthread_mutex_lock(&a->store); /* a rotten blob is noted there */
 		r = layer_stream_end(l->stream, e);
+		if (r == -VARVE_E_DIGEST) { /* and it is set aside: nobody else can find out */
+			a->judged = l->index + 1;
+			a->verdict = r;
+			a->why = *e;
+		}
 		pthread_mutex_unlock(&a->store);
 	}
 	layer_stream_free(VARVE_TAKE(l->stream));

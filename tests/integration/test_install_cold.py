@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pull and install in one go: bodies are written while they are downloaded, and the tree is the same as from the store."""
 
-from support import Case, layertext, need_root
+import random
+
+from support import Case, Tar, layertext, need_root
 
 
 class Cold(Case):
@@ -55,6 +57,29 @@ class Cold(Case):
             with self.subTest(layers=layers):
                 self.varve.store = self.varve.home / f"store{i}"  # an empty one
                 self.assertIn(want + "\n", self.both(*layers, tag=str(i)))
+
+    def test_large_layer_is_shared_between_threads(self):
+        """Its later half is read from a restart point; a flipped bit anywhere is found, and called what it is."""
+        source, tar = random.Random(5), Tar()
+        for i in range(48):
+            tar.file(f"f{i:02}", source.randbytes(1 << 19).hex().encode())
+        layout = self.layout()
+        layout.image("i", [tar])
+        ref = self.origin.push(layout, "i", "team/app", "1")
+        self.varve.run("install", ref)
+        digest = self.varve.json("inspect", ref)["layers"][0]["digest"]
+        for i in range(3):
+            self.varve.run("--offline", "install", ref, "--name", f"again{i}", "--threads", str(2 + i))
+            self.assertSameTree(self.varve.tree(ref), self.varve.roots / f"rootfs_again{i}")
+        blob = self.varve.store / "blobs/sha256" / digest.removeprefix("sha256:")
+        good = blob.read_bytes()
+        for at in (3, len(good) // 3, len(good) * 2 // 3, len(good) - 3):
+            self.varve.run("pull", ref)  # what was found damaged was set aside
+            blob.chmod(0o644)
+            blob.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+            result = self.varve.run("--offline", "install", ref, "--name", "rotten", status=4)
+            self.assertIn("stored bytes have changed", result.err)
+            self.assertFalse((self.varve.roots / "rootfs_rotten").exists())
 
     def test_room_is_counted_once(self):
         """What was made while the layer came has its inodes already."""
