@@ -224,7 +224,9 @@ static void one_layer_is_shared(void **state VARVE_UNUSED)
 
 	for (size_t i = 0; i < FILES + 260000; i++)
 		body[i] = (char)(i * 7 + i / 251);
-	for (int points = 0; points < 2; points++) {
+	/* Whether a thread finds nothing to do depends on the machine, but not ten times. */
+	for (int run_nr = 0; run_nr < 11 && !parts; run_nr++) {
+		bool points = run_nr > 0;
 		struct varve_losses losses = {0};
 		struct varve_err e = VARVE_ERR_INIT;
 		struct mk *m = mk_new();
