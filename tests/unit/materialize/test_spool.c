@@ -130,31 +130,32 @@ static void test_places(void **state)
 	end(&f);
 }
 
+/* A whole layer of files with one content. */
+static void files(struct fixture *f, unsigned char number, const char *body,
+		  const char *const paths[4])
+{
+	struct spool_layer *l = layer(f, number);
+
+	for (unsigned i = 0; i < 4; i++)
+		file(l, paths[i], 512 + 1024 * i, body);
+	spool_layer_end(l, true);
+}
+
 /* Who comes first has the place; a file is no directory, and the other way round. */
 static void test_conflicts(void **state)
 {
 	struct fixture f;
-	struct spool_layer *one, *two;
 
 	(void)state;
 	begin(&f);
-	one = layer(&f, 1);
-	file(one, "same", 512, "one");
-	file(one, "file", 1536, "one");
-	file(one, "dir/x", 2560, "one");
-	file(one, "same", 3584, "again");
-	spool_layer_end(one, true);
-	two = layer(&f, 2);
-	file(two, "same", 512, "two");
-	file(two, "file/x", 1536, "two");
-	file(two, "dir", 2560, "two");
-	file(two, "dir/y", 3584, "two");
-	spool_layer_end(two, true);
+	files(&f, 1, "one", (const char *const[]){"same", "file", "dir/x", "same"});
+	files(&f, 2, "two", (const char *const[]){"same", "file/x", "dir", "dir/y"});
 	assert_string_equal(content(&f, "same"), "one");
 	assert_string_equal(content(&f, "file"), "one");
 	assert_string_equal(content(&f, "dir/x"), "one");
 	assert_string_equal(content(&f, "dir/y"), "two");
-	assert_int_equal(beside(&f), 4); /* again; same, file/x, dir of the second */
+	/* same again; same, file/x, dir of the second */
+	assert_int_equal(beside(&f), 4);
 	end(&f);
 }
 
