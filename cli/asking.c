@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Questions to registries about tags. */
-#include "asking.h"
+#include "cli/asking.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* What tags mean upstream now, for outdated and install --all-outdated. */
 #pragma once
 
-#include "pulling.h"
+#include "cli/pulling.h"
 
 enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR, ANSWER_NOT_ASKED };
 

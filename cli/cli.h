@@ -8,8 +8,8 @@
 #include "varve-store.h"
 #include "varve-text.h"
 
-#include "options.h"
-#include "out.h"
+#include "cli/options.h"
+#include "cli/out.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

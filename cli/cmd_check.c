@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "commands.h"
-#include "diffing.h"
-#include "pulling.h"
+#include "cli/commands.h"
+#include "cli/diffing.h"
+#include "cli/pulling.h"
 
 struct check_options {
 	struct diffing diffing; /* of --installed; read_data is that of the store as well */

@@ -2,7 +2,7 @@
 /* df: where the bytes of the store are. */
 #include <inttypes.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 static int df_json(struct cli *c, const struct varve_df *d, struct varve_err *e)
 {

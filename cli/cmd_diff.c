@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* diff: how an installed tree differs from its image. */
-#include "diffing.h"
+#include "cli/diffing.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 static const struct {
 	unsigned bit;

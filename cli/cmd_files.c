@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "commands.h"
-#include "looking.h"
+#include "cli/commands.h"
+#include "cli/looking.h"
 
 int looking_open(struct cli *c, const char *ref, const struct looking *o, struct varve_plan **ret,
 		 struct varve_err *e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* have: what a machine has already, for export --have on another one. */
-#include "commands.h"
+#include "cli/commands.h"
 
 static int run_have(struct cli *c, const void *options, int argc, char **argv, struct varve_err *e)
 {

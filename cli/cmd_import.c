@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "commands.h"
-#include "importing.h"
+#include "cli/commands.h"
+#include "cli/importing.h"
 
 int importing_is_file(const char *text, struct varve_err *e)
 {

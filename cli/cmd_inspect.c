@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "commands.h"
-#include "image_json.h"
+#include "cli/commands.h"
+#include "cli/image_json.h"
 
 enum raw { RAW_NONE, RAW_MANIFEST, RAW_CONFIG, RAW_TARGET };
 

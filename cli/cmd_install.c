@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands.h"
-#include "importing.h"
-#include "installing.h"
-#include "looking.h"
-#include "trees.h"
+#include "cli/commands.h"
+#include "cli/importing.h"
+#include "cli/installing.h"
+#include "cli/looking.h"
+#include "cli/trees.h"
 
 #define FETCH_TRIES   3
 #define WARNINGS_SAID 5

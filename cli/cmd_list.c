@@ -4,9 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "commands.h"
-#include "image_json.h"
-#include "trees.h"
+#include "cli/commands.h"
+#include "cli/image_json.h"
+#include "cli/trees.h"
 
 struct list_options {
 	bool installed, blobs;

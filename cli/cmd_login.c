@@ -9,7 +9,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 enum { MAX_SECRET = 16384 };
 

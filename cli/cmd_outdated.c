@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* outdated: which stored or installed tags mean something else upstream by now. */
 
-#include "asking.h"
-#include "commands.h"
+#include "cli/asking.h"
+#include "cli/commands.h"
 
 struct outdated_options {
 	bool installed;

@@ -2,8 +2,8 @@
 /* plan: what an install would write. */
 #include <inttypes.h>
 
-#include "commands.h"
-#include "looking.h"
+#include "cli/commands.h"
+#include "cli/looking.h"
 
 struct plan_options {
 	struct looking looking;

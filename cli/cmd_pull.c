@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pull: bring images into the store. */
-#include "pulling.h"
+#include "cli/pulling.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 void pulling_options(const struct cli *c, const struct pulling *p, struct varve_pull_options *ret)
 {

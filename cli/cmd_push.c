@@ -2,7 +2,7 @@
 /* push: a stored image goes to a registry. */
 #include <inttypes.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 struct push_options {
 	struct varve_platform platform;

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "commands.h"
-#include "trees.h"
+#include "cli/commands.h"
+#include "cli/trees.h"
 
 void trees_in_use(void *user, long pid, const char *command, const char *how)
 {

@@ -2,7 +2,7 @@
 /* The commands, each defined in its cmd_*.c. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 extern const struct cli_command cmd_cat;
 extern const struct cli_command cmd_check;

@@ -2,7 +2,7 @@
 /* An installed tree beside its image, for diff and check --installed. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 struct diffing {
 	bool read_data, keep_dirlinks, userns;

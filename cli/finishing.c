@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Users, hooks and wsl.conf of an install. */
-#include "finishing.h"
+#include "cli/finishing.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "progress.h"
+#include "cli/progress.h"
 
 int finishing_check(const struct finishing *o, struct varve_err *e)
 {

@@ -2,7 +2,7 @@
 /* Users, hooks and wsl.conf: what install does inside a finished tree before it becomes visible. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 struct finishing {
 	const char *user, *user_from;

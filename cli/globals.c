@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The global options and the table of commands. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <string.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 #define AT(member) offsetof(struct globals, member)
 const struct opt_row global_rows[] = {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Help from the tables: for people, and machine-readable for completions and the check of the man
  * pages. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "commands.h"
+#include "cli/commands.h"
 
 static size_t row_text(const struct opt_row *row, char *buf, size_t size)
 {

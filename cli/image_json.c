@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One form for images and blobs in every document. */
-#include "image_json.h"
+#include "cli/image_json.h"
 
 void time_json(struct varve_json *j, const char *key, int64_t seconds)
 {

@@ -2,7 +2,7 @@
 /* Images and blobs as members of an open JSON object. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 void image_json(struct varve_json *j, const struct varve_image *m);
 void blob_json(struct varve_json *j, const struct varve_blob_info *b);

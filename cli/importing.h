@@ -2,7 +2,7 @@
 /* Files as images: what import and install share. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 /*
  * 1: a user who types this means a file: a path, or the name of one that is there and looks like an

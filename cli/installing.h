@@ -2,8 +2,8 @@
 /* install: its options, and the trees that it makes anew. */
 #pragma once
 
-#include "asking.h"
-#include "settings.h"
+#include "cli/asking.h"
+#include "cli/settings.h"
 
 struct install_options {
 	struct pulling pulling;

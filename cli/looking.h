@@ -2,7 +2,7 @@
 /* The plan of a stored image, for the commands that look into it. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 struct looking {
 	struct varve_platform platform;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The frame of every command: options, context, run, report, exit status. */
-#include "cli.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "commands.h"
-#include "progress.h"
+#include "cli/commands.h"
+#include "cli/progress.h"
 
 /* "--platform" before the command: known, but elsewhere. */
 static int explain_misplaced(const char *arg, int r, struct varve_err *e)

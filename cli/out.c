@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one writer of stdout. */
-#include "out.h"
+#include "cli/out.h"
 
 #include <errno.h>
 #include <inttypes.h>

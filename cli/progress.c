@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shows the library's progress events: a redrawn block, plain lines, or NDJSON. */
-#include "progress.h"
+#include "cli/progress.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "rate.h"
+#include "cli/cli.h"
+#include "cli/rate.h"
 
 enum { MAX_ITEMS = 64, MAX_SHOWN = 8, OBJECT_MAX = 160 };
 /* Plain lines: small things that are done at once are not told; others every ten seconds. */

@@ -2,7 +2,7 @@
 /* Pulling, as pull and install both do it. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 /* The options that both have; sources in the order of the choice "registry|official". */
 struct pulling {

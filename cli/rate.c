@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rates for progress. */
-#include "rate.h"
+#include "cli/rate.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* install --all-outdated: every tree whose tag has moved. */
 #include <stdio.h>
 
-#include "installing.h"
+#include "cli/installing.h"
 
 struct again {
 	uint64_t current, unknown, failed, not_asked;

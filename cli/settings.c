@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The options of an install as text, and back: their rows are the grammar. */
-#include "settings.h"
+#include "cli/settings.h"
 
 #include <errno.h>
 #include <inttypes.h>

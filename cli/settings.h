@@ -2,7 +2,7 @@
 /* How a command made a tree, recorded with it so that a reinstall repeats it. */
 #pragma once
 
-#include "finishing.h"
+#include "cli/finishing.h"
 
 /* How the entries of a tree are made. */
 struct making {

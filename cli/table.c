@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables for people: columns as wide as their widest cell. */
-#include "out.h"
+#include "cli/out.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /* Installed trees, as several commands show and switch them. */
 #pragma once
 
-#include "cli.h"
+#include "cli/cli.h"
 
 /* The list of installed trees, as a table or as the document "varve.installed/1". */
 int trees_list(struct cli *c, struct varve_err *e);

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/authwrite.h"
-#include "fetch/exchange.h"
-#include "fetch/helper.h"
+#include "fetch/auth/authwrite.h"
+#include "fetch/auth/helper.h"
+#include "fetch/registry/exchange.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"

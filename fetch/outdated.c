@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/official.h"
+#include "fetch/official/official.h"
 #include "fetch/pull.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"

@@ -2,7 +2,7 @@
 /* The stages of a pull: resolve, documents, what is missing, transfers, one commit per image. */
 #include "fetch/pull.h"
 
-#include "fetch/official.h"
+#include "fetch/official/official.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
-#include "store/discard.h"
+#include "store/care/discard.h"
 #include "store/ingest.h"
 
 #define JOBS_DEFAULT 6u

@@ -2,10 +2,10 @@
 /* One run of pull: its documents, blobs and images; shared by the files that do its stages. */
 #pragma once
 
-#include "fetch/client.h"
+#include "fetch/registry/client.h"
 #include "store/catalog.h"
 #include "store/lease.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 struct transfer;
 

@@ -2,8 +2,8 @@
 /* One run of push: what it sends, and the upload of one blob. */
 #pragma once
 
-#include "fetch/exchange.h"
-#include "store/oci.h"
+#include "fetch/registry/exchange.h"
+#include "store/oci/oci.h"
 
 struct push;
 

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/encoding.h"
-#include "fetch/exchange.h"
+#include "fetch/http/encoding.h"
 #include "fetch/pull.h"
+#include "fetch/registry/exchange.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fetch/encoding.h"
+#include "fetch/http/encoding.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

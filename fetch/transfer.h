@@ -3,8 +3,8 @@
  * reads along. */
 #pragma once
 
-#include "fetch/exchange.h"
 #include "fetch/pull.h"
+#include "fetch/registry/exchange.h"
 #include "store/ingest.h"
 
 struct encoding;

@@ -10,7 +10,7 @@
 #include "store/blob_record.h"
 #include "store/layout.h"
 #include "store/lock.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 #include "store/store.h"
 
 #include <fcntl.h>

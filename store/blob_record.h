@@ -2,7 +2,7 @@
 /* One blob's record, whole: joined from its two values. */
 #pragma once
 
-#include "store/index.h"
+#include "store/index/index.h"
 #include "store/record.h"
 
 /* 1 found, 0 not. Strings are borrowed until the transaction changes something. */

@@ -12,8 +12,8 @@
 #include "store/images.h"
 #include "store/layout.h"
 #include "store/mirror.h"
-#include "store/oci.h"
-#include "store/platform.h"
+#include "store/oci/oci.h"
+#include "store/oci/platform.h"
 #include "store/record.h"
 #include "store/store.h"
 

@@ -6,7 +6,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/blob.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 #include <string.h>
 

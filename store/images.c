@@ -7,7 +7,7 @@
 #include "store/base/hash.h"
 #include "store/base/text.h"
 #include "store/graph.h"
-#include "store/platform.h"
+#include "store/oci/platform.h"
 
 #include <ctype.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/text.h"
-#include "store/index.h"
+#include "store/index/index.h"
 #include "store/lock.h"
 #include "store/mirror.h"
 

@@ -9,7 +9,7 @@
 #include "store/base/log.h"
 #include "store/graph.h"
 #include "store/layout.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -12,7 +12,7 @@
 #include "store/image_doc.h"
 #include "store/layout.h"
 #include "store/mirror.h"
-#include "store/platform.h"
+#include "store/oci/platform.h"
 #include "store/tags.h"
 
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "store/base/json.h"
-#include "store/index.h"
+#include "store/index/index.h"
 #include "varve-store.h"
 
 /* Fill the empty in-memory database of a read-only store from index.json, installs.json and the

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "store/base/buf.h"
-#include "store/index.h"
+#include "store/index/index.h"
 #include "varve-store.h"
 
 #include <pthread.h>

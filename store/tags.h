@@ -2,7 +2,7 @@
 /* Names within a transaction. */
 #pragma once
 
-#include "store/index.h"
+#include "store/index/index.h"
 #include "varve-store.h"
 
 /*

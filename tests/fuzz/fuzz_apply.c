@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "materialize/apply.h"
+#include "materialize/apply/apply.h"
 #include "store/base/fsx.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

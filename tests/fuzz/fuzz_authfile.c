@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/authfile.h"
+#include "fetch/auth/authfile.h"
 #include "fetch/config_read.h"
-#include "fetch/regerror.h"
-#include "fetch/token.h"
+#include "fetch/registry/regerror.h"
+#include "fetch/registry/token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "fetch/challenge.h"
+#include "fetch/auth/challenge.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

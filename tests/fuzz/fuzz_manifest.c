@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "fetch/retry.h"
+#include "fetch/http/retry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -4,8 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "materialize/squashfs.h"
-#include "materialize/tree.h"
+#include "materialize/layer/squashfs.h"
+#include "materialize/plan/tree.h"
 #include "plan_check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes as a layer: decoder, tar parser, toc, tree, plan. Applied twice, so that it also meets
  * itself as a lower layer. */
-#include "materialize/inflate.h"
-#include "materialize/tree.h"
+#include "materialize/codec/inflate.h"
+#include "materialize/plan/tree.h"
 #include "plan_check.h"
 #include "store/base/compiler.h"
 

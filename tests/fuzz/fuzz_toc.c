@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bytes as the records of a stored table of contents with a right checksum: refused, or planned
  * without harm. */
-#include "materialize/toc_format.h"
-#include "materialize/tree.h"
+#include "materialize/layer/toc_format.h"
+#include "materialize/plan/tree.h"
 #include "plan_check.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "materialize/plan.h"
+#include "materialize/plan/plan.h"
 
 #define CHECK(x)                                                                                   \
 	do {                                                                                       \

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "materialize/tree.h"
+#include "materialize/plan/tree.h"
 #include "plan_check.h"
 #include "store/base/compiler.h"
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fetch/official_library.h"
+#include "fetch/official/official_library.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/challenge.h"
-#include "fetch/encoding.h"
-#include "fetch/headers.h"
-#include "fetch/regerror.h"
-#include "fetch/retry.h"
-#include "fetch/token.h"
+#include "fetch/auth/challenge.h"
+#include "fetch/http/encoding.h"
+#include "fetch/http/headers.h"
+#include "fetch/http/retry.h"
+#include "fetch/registry/regerror.h"
+#include "fetch/registry/token.h"
 #include "store/base/compiler.h"
 
 /* "S realm|service|scope|error;" per challenge */

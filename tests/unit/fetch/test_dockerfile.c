@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "fetch/dockerfile.h"
+#include "fetch/official/dockerfile.h"
 #include "store/base/compiler.h"
 
 static void finds_add(void **state)

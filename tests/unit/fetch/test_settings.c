@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "fetch/authfile.h"
+#include "fetch/auth/authfile.h"
 #include "fetch/config_read.h"
 #include "store/base/compiler.h"
 

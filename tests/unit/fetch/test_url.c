@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "fetch/proxy.h"
-#include "fetch/url.h"
+#include "fetch/http/proxy.h"
+#include "fetch/http/url.h"
 #include "store/base/compiler.h"
 
 static const struct good {

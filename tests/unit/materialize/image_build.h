@@ -11,8 +11,8 @@
  */
 #pragma once
 
-#include "materialize/plan.h"
-#include "materialize/tree.h"
+#include "materialize/plan/plan.h"
+#include "materialize/plan/tree.h"
 
 #define IMAGE_LAYERS_MAX 8
 

@@ -3,7 +3,7 @@
  * without a store. */
 #pragma once
 
-#include "materialize/plan.h"
+#include "materialize/plan/plan.h"
 
 #define MK_LAYERS 4
 #define MK_NAMES  20000

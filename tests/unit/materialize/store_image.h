@@ -4,7 +4,7 @@
 
 #include "image_build.h"
 #include "store/lease.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 #include "unit.h"
 
 #define MAX ((size_t)1 << 28)

@@ -2,7 +2,7 @@
 /* The writer: every type and attribute, bodies cut in every way, many threads, failures. */
 #include "unit.h"
 
-#include "materialize/apply.h"
+#include "materialize/apply/apply.h"
 #include "mkplan.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"

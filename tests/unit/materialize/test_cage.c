@@ -2,7 +2,7 @@
 /* What a caged thread can and cannot do; the rest of the process stays free. */
 #include "unit.h"
 
-#include "materialize/cage.h"
+#include "materialize/confine/cage.h"
 #include "mktree.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"

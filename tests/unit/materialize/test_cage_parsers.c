@@ -14,12 +14,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "materialize/inflate.h"
-#include "materialize/varve-materialize.h"
+#include "materialize/codec/inflate.h"
 #include "mktree.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store_image.h"
+#include "varve-materialize.h"
 
 static struct mktree outside;
 static char in_store[128];

@@ -8,10 +8,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "materialize/varve-materialize.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store_image.h"
+#include "varve-materialize.h"
 
 struct tree_fixture {
 	struct fixture *f;

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "materialize/hash_beside.h"
+#include "materialize/codec/hash_beside.h"
 #include "store/base/hash.h"
 #include "unit.h"
 

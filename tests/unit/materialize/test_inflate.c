@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 #include "image_build.h"
-#include "materialize/inflate.h"
+#include "materialize/codec/inflate.h"
 #include "store/base/compiler.h"
 #include "unit.h"
 

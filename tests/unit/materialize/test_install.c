@@ -3,7 +3,7 @@
  * killed, be attacked. */
 #include "unit.h"
 
-#include "materialize/trees.h"
+#include "materialize/trees/trees.h"
 #include "mkplan.h"
 #include "mktree.h"
 #include "store/base/compiler.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "materialize/inflate.h"
+#include "materialize/codec/inflate.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "materialize/spool.h"
+#include "materialize/spool/spool.h"
 #include "store/base/fsx.h"
 #include "unit.h"
 

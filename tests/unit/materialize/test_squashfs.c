@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "materialize/squashfs.h"
+#include "materialize/layer/squashfs.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 

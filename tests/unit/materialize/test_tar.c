@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "image_build.h"
-#include "materialize/tar_header.h"
+#include "materialize/tar/tar_header.h"
 #include "store/base/compiler.h"
 #include "unit.h"
 

@@ -2,7 +2,7 @@
 /* Labels, listing, switch, rollback, remove, recovery: over directories made by hand. */
 #include "unit.h"
 
-#include "materialize/trees.h"
+#include "materialize/trees/trees.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/catalog.h"

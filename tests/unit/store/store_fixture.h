@@ -8,7 +8,7 @@
 #include "store/catalog.h"
 #include "store/ingest.h"
 #include "store/lease.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 struct fixture {
 	char dir[64]; /* holds "store" */

@@ -4,7 +4,7 @@
 
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
-#include "store/index.h"
+#include "store/index/index.h"
 #include "store/record.h"
 #include "store/store.h"
 

@@ -4,8 +4,8 @@
 
 #include "store/base/hash.h"
 #include "store/blob_record.h"
-#include "store/discard.h"
-#include "store/gc_files.h"
+#include "store/care/discard.h"
+#include "store/care/gc_files.h"
 #include "store/record.h"
 #include "store/store.h"
 

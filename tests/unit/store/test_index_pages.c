@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The page checker: whatever LMDB writes is sound, whatever else is there is not. */
-#include "store/index_pages.h"
+#include "store/index/index_pages.h"
 
-#include "store/index_internal.h"
+#include "store/index/index_internal.h"
 #include "store/store.h"
 #include "store_fixture.h"
 

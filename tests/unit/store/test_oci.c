@@ -4,8 +4,8 @@
 
 #include "store/base/buf.h"
 #include "store/base/hash.h"
-#include "store/oci.h"
-#include "store/platform.h"
+#include "store/oci/oci.h"
+#include "store/oci/platform.h"
 
 #include <stdio.h>
 #include <stdlib.h>

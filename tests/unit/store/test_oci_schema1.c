@@ -5,7 +5,7 @@
 #include "store/base/buf.h"
 #include "store/base/hash.h"
 #include "store/base/text.h"
-#include "store/oci.h"
+#include "store/oci/oci.h"
 
 #include <stdio.h>
 #include <stdlib.h>

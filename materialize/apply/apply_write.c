@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Make the entries of a plan: directories, files, links, special files, each one name below an open
+ * directory. */
+#include "materialize/apply/apply.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "materialize/apply/sync_ahead.h"
+#include "store/base/compiler.h"
+#include "store/base/fsx.h"
+#include "store/base/text.h"
+
+static const struct plan_name *name_of(const struct apply_shared *a, uint32_t name)
+{
+	return &a->plan->names[name];
+}
+
+static const struct plan_inode *inode_of(const struct apply_shared *a, uint32_t inode)
+{
+	return &a->plan->inodes[inode];
+}
+
+static int fail_at(const struct apply_shared *a, uint32_t name, const char *what,
+		   struct varve_err *e)
+{
+	if (errno == EEXIST)
+		return varve_fail(e, VARVE_E_CONFLICT,
+				  "%s: a name like it is there already: this file system takes two "
+				  "names of the image for one (ignores case?)",
+				  APPLY_PATH(a, name));
+	return varve_fail_errno(e, "%s: %s", APPLY_PATH(a, name), what);
+}
+
+/* --- directories --- */
+
+/* Until its metadata is set, a directory must be one that we can work in. */
+static mode_t birth_mode(const struct plan_inode *in)
+{
+	return (in->mode & 0777) | 0700;
+}
+
+int apply_directories(struct apply_worker *w, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+
+	for (uint32_t i = 1; i < a->plan->n_names; i++) {
+		const struct plan_name *n = name_of(a, i);
+		const struct plan_inode *in = inode_of(a, n->inode);
+		int parent;
+
+		if (!S_ISDIR(in->mode) || spool_is_placed(a->placed.dirs, i))
+			continue;
+		if (ctx_cancelled(a->ctx))
+			return ctx_check(a->ctx, e);
+		parent = dir_cache_get(&w->dirs, n->parent);
+		if (parent < 0)
+			return fail_at(a, n->parent, "cannot open the directory", e);
+		if (mkdirat(parent, n->name, birth_mode(in)))
+			return fail_at(a, i, "cannot make the directory", e);
+		/* A umask that takes our own bits away would lock us out. */
+		if ((a->umask & 0700) && meta_chmod_at(parent, n->name, birth_mode(in)))
+			return fail_at(a, i, "cannot set the mode", e);
+	}
+	return 0;
+}
+
+static int directory_metadata(struct apply_worker *w, uint32_t name, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	const struct plan_name *n = name_of(a, name);
+	const struct plan_inode *in = inode_of(a, n->inode);
+	mode_t created = spool_is_placed(a->placed.dirs, name) ? SPOOL_DIR_MODE : birth_mode(in);
+	int parent, fd;
+
+	parent = dir_cache_get(&w->dirs, n->parent);
+	if (parent < 0)
+		return fail_at(a, n->parent, "cannot open the directory", e);
+	if (in->n_xattrs || (in->mode & 07777) != (created & ~a->umask)) {
+		fd = dir_cache_get(&w->dirs, name);
+		if (fd < 0)
+			return fail_at(a, name, "cannot open the directory", e);
+		return meta_set_fd(a, fd, name, in, created, e);
+	}
+	return meta_set_at(a, parent, n->name, name, in, created, e);
+}
+
+int apply_directory_metadata(struct apply_worker *w, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	int r;
+
+	/* Names are in an order in which parents come first: backwards, children come first. */
+	for (uint32_t i = a->plan->n_names; i-- > 1;) {
+		if (!S_ISDIR(inode_of(a, name_of(a, i)->inode)->mode))
+			continue;
+		r = directory_metadata(w, i, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* --- hard links --- */
+
+/* Our own file for reading, also where its mode forbids that to us. */
+static int open_own(int dir, const char *name, mode_t mode)
+{
+	int flags = O_RDONLY | O_NOFOLLOW | O_CLOEXEC;
+	int fd = openat(dir, name, flags);
+
+	if (fd >= 0 || errno != EACCES || meta_chmod_at(dir, name, 0400))
+		return fd;
+	fd = openat(dir, name, flags);
+	if (meta_chmod_at(dir, name, mode) && fd >= 0) {
+		(void)close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* Blocks of zeros stay holes if the file is to have holes. */
+static int copy_bytes(int from, int to, const struct plan_inode *in, struct varve_err *e)
+{
+	static const char zeros[4096];
+	bool sparse = in->n_extents || in->body_len < in->size;
+	size_t step = sparse ? sizeof(zeros) : 1u << 16;
+	VARVE_FREE char *block = malloc(step);
+	uint64_t off = 0;
+	ssize_t n = 0;
+
+	if (!block)
+		return varve_fail_oom(e);
+	while (off < in->size && (n = fsx_pread_full(from, block, step, off)) > 0) {
+		if (!(sparse && !memcmp(block, zeros, (size_t)n)) &&
+		    fsx_pwrite_all(to, block, (size_t)n, off))
+			return varve_fail_errno(e, "cannot write");
+		off += (uint64_t)n;
+	}
+	if (n < 0 || (sparse && ftruncate(to, (off_t)in->size)))
+		return varve_fail_errno(e, "cannot copy");
+	return 0;
+}
+
+/* Where links have a limit (EMLINK) or do not exist, a second file: from our own file, never by a
+ * path. */
+static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
+			const struct plan_inode *in, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	VARVE_CLOSE int from = -1;
+	VARVE_CLOSE int to = -1;
+	int dir, r;
+
+	dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
+	if (dir >= 0)
+		from = open_own(dir, name_of(a, first)->name, in->mode & 07777);
+	if (from < 0)
+		return fail_at(a, first, "cannot open", e);
+	dir = dir_cache_get(&w->dirs, name_of(a, name)->parent);
+	if (dir >= 0)
+		to = openat(dir, name_of(a, name)->name,
+			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
+	if (to < 0)
+		return fail_at(a, name, "cannot make the file", e);
+	r = copy_bytes(from, to, in, e);
+	if (r < 0)
+		return varve_wrap(e, r, "%s", APPLY_PATH(a, name));
+	apply_lose(a, name, APPLY_LOSS_OTHER, "hard link");
+	return meta_set_fd(a, to, name, in, in->mode & 0777, e);
+}
+
+static int make_links(struct apply_worker *w, const struct plan_inode *in, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	uint32_t first = in->first_name;
+
+	for (uint32_t i = name_of(a, first)->next_link; i != PLAN_NONE;
+	     i = name_of(a, i)->next_link) {
+		VARVE_CLOSE int from = -1;
+		int dir, r;
+
+		/* The cache may close one directory to open the other. */
+		dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
+		if (dir >= 0)
+			from = fcntl(dir, F_DUPFD_CLOEXEC, 3);
+		if (from < 0)
+			return fail_at(a, first, "cannot open the directory", e);
+		dir = dir_cache_get(&w->dirs, name_of(a, i)->parent);
+		if (dir < 0)
+			return fail_at(a, i, "cannot open the directory", e);
+		/* No AT_SYMLINK_FOLLOW: a link to a symlink is a second name of the symlink. */
+		if (!linkat(from, name_of(a, first)->name, dir, name_of(a, i)->name, 0))
+			continue;
+		if ((errno != EMLINK && errno != EPERM && errno != ENOTSUP && errno != EXDEV) ||
+		    !S_ISREG(in->mode))
+			return fail_at(a, i, "cannot make the hard link", e);
+		r = copy_instead(w, first, i, in, e);
+		if (r < 0)
+			return r;
+		first = i; /* further links go to the copy: the limit starts anew */
+	}
+	return 0;
+}
+
+/* --- regular files --- */
+
+static int create_file(struct apply_worker *w, const struct plan_inode *in, struct varve_err *e)
+{
+	const struct plan_name *n = name_of(w->a, in->first_name);
+	int dir, fd;
+
+	dir = dir_cache_get(&w->dirs, n->parent);
+	if (dir < 0)
+		return fail_at(w->a, n->parent, "cannot open the directory", e);
+	/* With its final mode at once, but for setuid, setgid and sticky: those only over the right
+	 * content. */
+	fd = openat(dir, n->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+		    in->mode & 0777);
+	if (fd < 0)
+		return fail_at(w->a, in->first_name, "cannot make the file", e);
+	return fd;
+}
+
+static int finish_file(struct apply_worker *w, int fd, const struct plan_inode *in,
+		       struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	int r;
+
+	if (in->n_extents && ftruncate(fd, (off_t)in->size))
+		return fail_at(a, in->first_name, "cannot set the size", e);
+	r = meta_set_fd(a, fd, in->first_name, in, in->mode & 0777, e);
+	if (r < 0)
+		return r;
+	return in->n_names > 1 ? make_links(w, in, e) : 0;
+}
+
+/* Bytes [off, off+n) of the stored body go where the extents of a sparse file say. */
+static int write_sparse(int fd, const struct plan_inode *in, uint64_t off, const char *p, size_t n)
+{
+	uint64_t at = 0;
+
+	for (uint32_t i = 0; i < in->n_extents && n; i++) {
+		const struct plan_extent *x = &in->extents[i];
+		uint64_t skip = off - at;
+		size_t k;
+
+		if (skip >= x->n) {
+			at += x->n;
+			continue;
+		}
+		k = (size_t)VARVE_MIN((uint64_t)n, x->n - skip);
+		if (fsx_pwrite_all(fd, p, k, x->off + skip))
+			return -1;
+		at += x->n;
+		off += k;
+		p += k;
+		n -= k;
+	}
+	return 0;
+}
+
+int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct varve_err *e)
+{
+	const struct plan_inode *in = inode_of(w->a, inode);
+	VARVE_CLOSE int fd = create_file(w, in, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = in->n_extents ? write_sparse(fd, in, 0, body, in->body_len)
+			  : fsx_write_all(fd, body, in->body_len);
+	if (r)
+		return fail_at(w->a, in->first_name, "cannot write", e);
+	w->written += in->body_len;
+	w->dirty += sync_ahead_size(in->body_len);
+	return finish_file(w, fd, in, e);
+}
+
+int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	const struct plan_inode *in = inode_of(a, inode);
+	const struct plan_name *n = name_of(a, in->first_name);
+	int dir = dir_cache_get(&w->dirs, n->parent);
+	char body[20];
+	int r;
+
+	if (dir < 0)
+		return fail_at(a, n->parent, "cannot open the directory", e);
+	spool_body_name(in->body_off, body);
+	if (!spool_is_placed(a->placed.inodes, inode) &&
+	    fsx_rename_noreplace(from, body, dir, n->name))
+		return fail_at(a, in->first_name, "cannot move the file into place", e);
+	w->written += in->body_len; /* its bytes were told when they were */
+	w->dirty += sync_ahead_size(0);
+	r = meta_set_moved(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
+	if (r < 0)
+		return r;
+	return in->n_names > 1 ? make_links(w, in, e) : 0;
+}
+
+struct apply_big *apply_big_new(struct apply_shared *a, uint32_t inode)
+{
+	struct apply_big *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->inode = inode;
+	b->fd = -1;
+	atomic_init(&b->remaining, inode_of(a, inode)->body_len);
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_lock(&a->big_lock);
+	b->next = a->bigs;
+	a->bigs = b;
+	pthread_mutex_unlock(&a->big_lock);
+	return b;
+}
+
+void apply_big_free(struct apply_big *b)
+{
+	if (!b)
+		return;
+	if (b->fd >= 0)
+		(void)close(b->fd);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+static int big_fd(struct apply_worker *w, struct apply_big *b, struct varve_err *e)
+{
+	int fd;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->fd < 0)
+		b->fd = create_file(w, inode_of(w->a, b->inode), e);
+	fd = b->fd;
+	if (fd < 0)
+		b->fd = -1;
+	pthread_mutex_unlock(&b->lock);
+	return fd;
+}
+
+int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, const void *p,
+		    size_t n, struct varve_err *e)
+{
+	const struct plan_inode *in = inode_of(w->a, b->inode);
+	int fd = big_fd(w, b, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = in->n_extents ? write_sparse(fd, in, off, p, n) : fsx_pwrite_all(fd, p, n, off);
+	if (r)
+		return fail_at(w->a, in->first_name, "cannot write", e);
+	w->written += n;
+	w->dirty += n;
+	if (atomic_fetch_sub(&b->remaining, n) != n)
+		return 0;
+	r = finish_file(w, fd, in, e);
+	(void)close(fd); /* every other piece is done with it */
+	b->fd = -1;
+	return r;
+}
+
+/* --- everything without a body --- */
+
+static int make_special(struct apply_worker *w, int dir, const struct plan_inode *in,
+			struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	const char *base = name_of(a, in->first_name)->name;
+	bool device = S_ISCHR(in->mode) || S_ISBLK(in->mode);
+
+	if (!mknodat(dir, base, in->mode & (S_IFMT | 0777),
+		     device ? makedev(in->rdev_major, in->rdev_minor) : 0))
+		return 0;
+	if (!device || (errno != EPERM && errno != EACCES))
+		return fail_at(a, in->first_name, "cannot make the special file", e);
+	for (uint32_t i = in->first_name; i != PLAN_NONE; i = name_of(a, i)->next_link)
+		apply_lose(a, i, APPLY_LOSS_DEVICE, "device");
+	return 1;
+}
+
+int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	const struct plan_inode *in = inode_of(a, inode);
+	const struct plan_name *n = name_of(a, in->first_name);
+	int dir, r;
+
+	if (S_ISREG(in->mode)) {
+		VARVE_CLOSE int fd = create_file(w, in, e);
+
+		if (fd < 0)
+			return fd;
+		if (in->size && ftruncate(fd, (off_t)in->size)) /* one large hole */
+			return fail_at(a, in->first_name, "cannot set the size", e);
+		return finish_file(w, fd, in, e);
+	}
+	dir = dir_cache_get(&w->dirs, n->parent);
+	if (dir < 0)
+		return fail_at(a, n->parent, "cannot open the directory", e);
+	if (S_ISLNK(in->mode)) {
+		if (symlinkat(in->target, dir, n->name))
+			return fail_at(a, in->first_name, "cannot make the symlink", e);
+	} else {
+		r = make_special(w, dir, in, e);
+		if (r)
+			return r < 0 ? r : 0;
+	}
+	r = meta_set_at(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
+	if (r < 0)
+		return r;
+	return in->n_names > 1 ? make_links(w, in, e) : 0;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Export: choose the form, see that the options go with it, make the trees. */
+#include "materialize/export/export.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "materialize/export/export_tree.h"
+#include "materialize/export/squashfs_write.h"
+#include "materialize/plan/plan.h"
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/hash.h"
+#include "store/base/log.h"
+#include "store/base/text.h"
+#include "store/blob.h"
+#include "store/catalog.h"
+#include "store/lease.h"
+
+static const struct {
+	const char *name;
+	enum varve_export_format format;
+} formats[] = {
+	{"tar", VARVE_EXPORT_TAR},
+	{"tar.gz", VARVE_EXPORT_TAR_GZ},
+	{"tar.zst", VARVE_EXPORT_TAR_ZST},
+	{"squashfs", VARVE_EXPORT_SQUASHFS},
+	{"oci", VARVE_EXPORT_OCI_DIR},
+	{"oci-tar", VARVE_EXPORT_OCI_TAR},
+	{"docker-archive", VARVE_EXPORT_DOCKER},
+	{"wsl", VARVE_EXPORT_WSL},
+};
+static const struct {
+	const char *suffix;
+	enum varve_export_format format;
+} suffixes[] = {
+	{".tar", VARVE_EXPORT_TAR},      {".tar.gz", VARVE_EXPORT_TAR_GZ},
+	{".tgz", VARVE_EXPORT_TAR_GZ},   {".tar.zst", VARVE_EXPORT_TAR_ZST},
+	{".tzst", VARVE_EXPORT_TAR_ZST}, {".squashfs", VARVE_EXPORT_SQUASHFS},
+	{".sfs", VARVE_EXPORT_SQUASHFS}, {".sqfs", VARVE_EXPORT_SQUASHFS},
+	{".wsl", VARVE_EXPORT_WSL},
+};
+
+int varve_export_format_parse(enum varve_export_format *ret, const char *text, struct varve_err *e)
+{
+	size_t i;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(formats); i++)
+		if (!strcmp(text, formats[i].name)) {
+			*ret = formats[i].format;
+			return 0;
+		}
+	return varve_fail(e, VARVE_E_USAGE,
+			  "format \"%s\": not one of tar, tar.gz, tar.zst, squashfs, oci, oci-tar, "
+			  "docker-archive, wsl",
+			  TEXT_SAFE(text));
+}
+
+/* By the name of the output. A bundle (several images, or only what is lacking) is no tree. */
+static int guess_format(const struct export *x, enum varve_export_format *ret, struct varve_err *e)
+{
+	bool bundle = x->n > 1 || x->opt->have;
+	size_t n = strlen(x->name), i;
+	const char *base;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(suffixes); i++) {
+		size_t k = strlen(suffixes[i].suffix);
+
+		if (x->file && n > k && !strcasecmp(x->name + n - k, suffixes[i].suffix)) {
+			*ret = bundle && suffixes[i].format == VARVE_EXPORT_TAR
+				       ? VARVE_EXPORT_OCI_TAR
+				       : suffixes[i].format;
+			return 0;
+		}
+	}
+	base = strrchr(x->name, '/') ? strrchr(x->name, '/') + 1 : x->name;
+	if (x->file && !strchr(base, '.')) {
+		*ret = VARVE_EXPORT_OCI_DIR;
+		return 0;
+	}
+	return varve_fail(e, VARVE_E_USAGE, "%s: say which form it shall have with --format",
+			  TEXT_SAFE(x->name));
+}
+
+bool export_is_tree(enum varve_export_format f)
+{
+	return f != VARVE_EXPORT_OCI_DIR && f != VARVE_EXPORT_OCI_TAR && f != VARVE_EXPORT_DOCKER;
+}
+
+/* An option that would change nothing is a mistake of who gave it. */
+static int check_options(const struct export *x, struct varve_err *e)
+{
+	enum varve_export_format f = x->ret->format;
+	const struct varve_export_options *o = x->opt;
+	bool levels = f == VARVE_EXPORT_TAR_GZ || f == VARVE_EXPORT_TAR_ZST ||
+		      f == VARVE_EXPORT_WSL || f == VARVE_EXPORT_SQUASHFS;
+	const char *name = "?", *what = NULL;
+	size_t i;
+
+	if (o->wsl && f != VARVE_EXPORT_WSL)
+		what = "the settings of WSL are for a .wsl";
+	else if (o->compressor && f != VARVE_EXPORT_SQUASHFS)
+		what = "a compressor can be chosen for a squashfs";
+	else if (o->level && !levels)
+		what = "nothing is compressed, so there is no level";
+	else if (o->plan && (o->plan->strict || o->plan->keep_dirlinks) && !export_is_tree(f))
+		what = "layers are written as they are, so that no rule for a tree goes with it";
+	for (i = 0; i < VARVE_ARRAY_SIZE(formats); i++)
+		if (formats[i].format == f)
+			name = formats[i].name;
+	return what ? varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out", name,
+				 what)
+		    : 0;
+}
+
+static int check(struct export *x, struct varve_err *e)
+{
+	enum varve_export_format f = x->ret->format;
+	size_t i;
+	int r = check_options(x, e);
+
+	if (r < 0)
+		return r;
+	if (!x->n)
+		return varve_fail(e, VARVE_E_USAGE, "no image to export");
+	if (export_is_tree(f) && x->n > 1)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "this form holds one tree; export several images as oci, oci-tar "
+				  "or docker-archive");
+	if (x->opt->have && f != VARVE_EXPORT_OCI_DIR && f != VARVE_EXPORT_OCI_TAR)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "only the forms oci and oci-tar can leave blobs out");
+	for (i = 0; i < x->n; i++)
+		if (!x->images[i].complete)
+			return varve_fail(e, VARVE_E_INCOMPLETE,
+					  "%s: parts of it are missing in the store; pull it again",
+					  TEXT_SAFE(x->images[i].name
+							    ? x->images[i].name
+							    : DIGEST_STR(&x->images[i].manifest)));
+	return 0;
+}
+
+/* --- trees --- */
+
+static int open_plan(struct export *x, struct varve_plan **ret, struct varve_err *e)
+{
+	static const struct varve_plan_options defaults = VARVE_PLAN_OPTIONS_INIT;
+
+	return varve_plan_new(ret, x->s, &x->images[0], x->opt->plan ? x->opt->plan : &defaults, e);
+}
+
+static int write_tree(struct export *x, struct varve_plan *p, struct sink *out, struct varve_err *e)
+{
+	struct export_tree_result tree = {0};
+	struct wsl_files wsl = {0};
+	int r = 0;
+
+	if (x->ret->format == VARVE_EXPORT_WSL)
+		r = wsl_files_make(&wsl, p, x->opt->wsl, e);
+	if (r == 0)
+		r = export_tree(p, out, x->spool_dir, wsl.extras, wsl.n, &tree, e);
+	x->ret->entries = tree.entries;
+	if (r == 0 && (tree.lost_xattrs || tree.sockets))
+		log_warn(x->ctx, "export", "tar cannot hold %llu xattrs and %llu sockets",
+			 (unsigned long long)tree.lost_xattrs, (unsigned long long)tree.sockets);
+	wsl_files_done(&wsl);
+	return r;
+}
+
+int export_image_tar(struct export *x, struct sink *out, struct varve_err *e)
+{
+	enum varve_export_format f = x->ret->format;
+	struct varve_plan *p = NULL;
+	struct sink *z = NULL;
+	int r = open_plan(x, &p, e);
+
+	if (r == 0 && (f == VARVE_EXPORT_TAR_GZ || f == VARVE_EXPORT_WSL))
+		r = sink_gzip_new(&z, out, x->opt->level, x->opt->threads, e);
+	else if (r == 0 && f == VARVE_EXPORT_TAR_ZST)
+		r = sink_zstd_new(&z, out, x->opt->level, x->opt->threads, e);
+	if (r == 0)
+		r = write_tree(x, p, z ? z : out, e);
+	sink_free(z);
+	varve_plan_free(p);
+	return r;
+}
+
+int export_image_squashfs(struct export *x, int fd, struct varve_err *e)
+{
+	struct squashfs_write_options opt = {
+		.compressor = x->opt->compressor,
+		.level = x->opt->level,
+		.threads = x->opt->threads,
+	};
+	struct squashfs_write_result out = {0};
+	struct varve_plan *p = NULL;
+	int r = open_plan(x, &p, e);
+
+	if (r == 0)
+		r = squashfs_write(p, fd, x->name, &opt, &out, e);
+	varve_plan_free(p);
+	x->ret->entries = out.entries;
+	x->ret->bytes = out.size;
+	if (r == 0 && (out.lost_xattrs || out.lost_times))
+		log_warn(x->ctx, "export", "squashfs cannot hold %llu xattrs and %llu times",
+			 (unsigned long long)out.lost_xattrs, (unsigned long long)out.lost_times);
+	return r;
+}
+
+static int run(struct export *x, struct varve_err *e)
+{
+	int r = 0;
+
+	if (x->ret->format == VARVE_EXPORT_AUTO)
+		r = guess_format(x, &x->ret->format, e);
+	if (r == 0)
+		r = check(x, e);
+	return r == 0 ? export_write(x, e) : r;
+}
+
+/* gc must not take what is being read. */
+static int hold_image(struct export *x, struct lease *lease, const struct varve_image *image,
+		      struct varve_err *e)
+{
+	struct varve_blob_list layers = {0};
+	size_t i;
+	int r = lease_add(lease, &image->manifest, e);
+
+	if (r == 0)
+		r = lease_add(lease, &image->config, e);
+	if (r == 0)
+		r = varve_store_layers(x->s, &image->manifest, &layers, e);
+	for (i = 0; r == 0 && i < layers.n; i++)
+		r = lease_add(lease, &layers.items[i].digest, e);
+	varve_blob_list_free(&layers);
+	if (r == 0)
+		catalog_touch(x->s, &image->manifest);
+	return r;
+}
+
+int varve_export(struct varve_store *s, const struct varve_image *images, size_t n,
+		 const struct varve_export_options *opt, struct varve_export_result *ret,
+		 struct varve_err *e)
+{
+	struct export x = {
+		.s = s,
+		.ctx = store_ctx(s),
+		.opt = opt,
+		.ret = ret,
+		.images = images,
+		.n = n,
+		.name = opt->fd >= 0 || !opt->path ? "standard output" : opt->path,
+	};
+	VARVE_CLEANUP(lease_cleanup) struct lease *lease = NULL;
+	size_t i;
+	int r;
+
+	*ret = (struct varve_export_result){.format = opt->format};
+	r = export_target(&x, e);
+	if (r == 0)
+		r = lease_begin(&lease, s, "export", e);
+	for (i = 0; r == 0 && i < n; i++)
+		r = hold_image(&x, lease, &images[i], e);
+	if (r == 0)
+		r = run(&x, e);
+	export_target_done(&x);
+	return r;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Import: look what the file is, and hand it to the reader of that kind. */
+#include "materialize/import/import.h"
+#include "materialize/confine/cage.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "materialize/codec/inflate.h"
+#include "materialize/import/import_members.h"
+#include "materialize/layer/squashfs.h"
+#include "materialize/layer/toc.h"
+#include "materialize/tar/tar.h"
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/log.h"
+#include "store/base/text.h"
+#include "store/blob.h"
+#include "store/care/discard.h"
+
+#define SNIFF_ENTRIES 32u
+#define SNIFF_BYTES   (4u << 20)
+#define CHUNK         (1u << 20)
+
+/* The file's bytes as a layer, or what they become when they are several archives. */
+static int rootfs_layer(struct import *im, struct import_blobs *blobs,
+			const struct import_range *range, struct oci_layer_desc *layer,
+			struct varve_layer_facts *facts, struct varve_err *e)
+{
+	struct import_range one = {0};
+	VARVE_CLOSE int out = -1;
+	int r;
+
+	im->rootfs = true;
+	layer->size = range->size;
+	r = import_blob(im, blobs, VARVE_BLOB_LAYER, range, NULL, &layer->digest, facts, e);
+	im->rootfs = false;
+	if (r <= 0)
+		return r;
+	out = import_scratch(im, e);
+	r = out < 0 ? out : import_repack(im, range, out, &one.size, e);
+	one.fd = out;
+	layer->size = one.size;
+	return r == 0 ? import_blob(im, blobs, VARVE_BLOB_LAYER, &one, NULL, &layer->digest, facts,
+				    e)
+		      : r;
+}
+
+static bool is_disk_image(const struct toc_entry *t)
+{
+	static const char *const suffixes[] = {".img", ".ext2", ".ext3", ".ext4", ".erofs", ".xfs"};
+	size_t i;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(suffixes); i++) {
+		size_t n = strlen(suffixes[i]);
+
+		if (t->path_len > n && !strcasecmp(t->path + t->path_len - n, suffixes[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Some live systems put one disk image into their squashfs: of that no tree can be made. */
+static int check_squashfs(struct import *im, const struct varve_layer_facts *f, struct varve_err *e)
+{
+	struct toc_entry entry, image = {0};
+	struct toc *t = NULL;
+	size_t at = 0, others = 0;
+
+	if (f->compression != VARVE_COMP_SQUASHFS || toc_open(&t, im->s, &f->diff_id, NULL) < 0)
+		return 0;
+	while (toc_next(t, &at, &entry)) {
+		if (S_ISREG(entry.mode) && is_disk_image(&entry) && !image.path)
+			image = entry;
+		else if (!S_ISDIR(entry.mode))
+			others++;
+	}
+	if (!image.path || others) {
+		toc_free(t);
+		return 0;
+	}
+	(void)varve_fail(e, VARVE_E_UNSUPPORTED,
+			 "the squashfs holds no tree but one disk image, %s (%s): take it out with "
+			 "unsquashfs, mount it, and import a tar of what is in it",
+			 TEXT_SAFE(image.path), TEXT_SIZE(image.size));
+	toc_free(t);
+	return -VARVE_E_UNSUPPORTED;
+}
+
+int import_rootfs(struct import *im, const struct import_range *range, const char *kind,
+		  const char *member, struct varve_err *e)
+{
+	VARVE_CLEANUP(import_blobs_done) struct import_blobs blobs = {0};
+	const char *names[2] = {NULL, NULL};
+	struct import_image image = {.kind = kind, .member = member, .names = names};
+	struct oci_layer_desc layer = {0};
+	struct varve_layer_facts facts;
+	char name[800];
+	int r = 0;
+
+	/* Before the work: that a file has no usable name must not cost minutes to find out. */
+	if (!im->opt->name) {
+		r = import_file_name(im, name, e);
+		names[0] = name;
+	}
+	if (r == 0)
+		r = rootfs_layer(im, &blobs, range, &layer, &facts, e);
+	if (r == 0)
+		r = check_squashfs(im, &facts, e);
+	if (r < 0)
+		return varve_wrap(e, r, "%s", TEXT_SAFE(im->path));
+	if (!member && facts.compression == VARVE_COMP_SQUASHFS)
+		image.kind = "squashfs";
+	layer.diff_id = facts.diff_id;
+	layer.media_type = oci_layer_media_type(facts.compression);
+	r = import_build(im, &blobs, &layer, 1, &image.manifest, e);
+	return r == 0 ? import_commit(im, &blobs, &image, e) : r;
+}
+
+/* --- is it a rootfs, or an archive of images? --- */
+
+/* A source of bytes for inflate: a file from its start. */
+struct reader {
+	int fd;
+	uint64_t at;
+	char *window;
+};
+
+static int reader_next(void *user, const void **ret, size_t *ret_n, struct varve_err *e)
+{
+	struct reader *rd = user;
+	ssize_t n = fsx_pread_full(rd->fd, rd->window, CHUNK, rd->at);
+
+	if (n < 0)
+		return varve_fail_errno(e, "read");
+	rd->at += (uint64_t)n;
+	*ret = rd->window;
+	*ret_n = (size_t)n;
+	return 0;
+}
+
+struct sniff {
+	unsigned entries;
+	bool images; /* names that only archives of images have */
+};
+
+static bool is_hex64(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.n && n < 64 && strchr("0123456789abcdef", s.p[n]))
+		n++;
+	return n == 64 && (s.n == 64 || s.p[64] == '.' || s.p[64] == '/');
+}
+
+static int sniff_entry(void *user, const struct tar_entry *t, struct varve_err *e)
+{
+	struct sniff *f = user;
+	struct span s = t->path;
+
+	(void)e;
+	while (s.n && (s.p[0] == '/' || (s.p[0] == '.' && (s.n == 1 || s.p[1] == '/'))))
+		s = span_of(s.p + 1, s.n - 1);
+	f->images = f->images || span_eq(s, "oci-layout") || span_eq(s, "index.json") ||
+		    span_eq(s, "manifest.json") || span_eq(s, "repositories") ||
+		    span_eq(s, "blobs") || span_starts(s, "blobs/") || span_starts(s, "sha256:") ||
+		    is_hex64(s);
+	return ++f->entries == SNIFF_ENTRIES || f->images ? -1 : 0; /* enough was seen */
+}
+
+/* Look at the first entries. Whatever is wrong is said later, by who reads all of it. */
+static bool sniff_images(int fd, enum varve_compression *ret)
+{
+	struct sniff f = {0};
+	struct tar_events ev = {sniff_entry, NULL, NULL, &f};
+	struct reader rd = {.fd = fd, .window = malloc(CHUNK)};
+	struct inflate_source src = {reader_next, &rd, -1};
+	struct inflate *z = NULL;
+	struct tar *t = NULL;
+	const void *p;
+	size_t n;
+
+	*ret = VARVE_COMP_NONE;
+	if (rd.window && inflate_new(&z, &src, 0, 0, NULL) == 0 && tar_new(&t, &ev, NULL) == 0) {
+		*ret = inflate_kind(z);
+		while (*ret != VARVE_COMP_SQUASHFS && inflate_out(z) < SNIFF_BYTES &&
+		       inflate_next(z, CHUNK, &p, &n, NULL) == 0 && n > 0)
+			if (tar_feed(t, p, n, NULL) < 0)
+				break;
+	}
+	tar_free(t);
+	inflate_free(z);
+	free(rd.window);
+	return f.images;
+}
+
+/* --- unnamed files for what can only be read once --- */
+
+int import_scratch(struct import *im, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf b = {0};
+	int fd;
+
+	buf_init(&b, 8192);
+	buf_printf(&b, "%s/tmp", varve_store_path(im->s));
+	fd = buf_error(&b) ? -1 : fsx_open_unnamed(b.p);
+	return fd < 0 ? varve_fail_errno(e, "%s: temporary file", b.p) : fd;
+}
+
+static int copy_stream(struct import *im, int in, int out, uint64_t *ret_size, struct varve_err *e)
+{
+	VARVE_FREE char *chunk = malloc(CHUNK);
+	uint64_t at = 0;
+
+	if (!chunk)
+		return varve_fail_oom(e);
+	for (;;) {
+		ssize_t n = read(in, chunk, CHUNK);
+		int r = ctx_check(im->ctx, e);
+
+		if (r < 0)
+			return r;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return varve_fail_errno(e, "%s", TEXT_SAFE(im->path));
+		if (n == 0)
+			break;
+		if (fsx_pwrite_all(out, chunk, (size_t)n, at) < 0)
+			return varve_fail_errno(e, "temporary file in %s", varve_store_path(im->s));
+		at += (uint64_t)n;
+	}
+	*ret_size = at;
+	return 0;
+}
+
+static int unpack_to(struct import *im, int in, int out, uint64_t *ret_size, struct varve_err *e)
+{
+	struct reader rd = {.fd = in, .window = malloc(CHUNK)};
+	struct inflate_source src = {reader_next, &rd, -1};
+	struct varve_limits lim = store_limits_or(im->s, im->opt->limits);
+	struct inflate *z = NULL;
+	uint64_t at = 0;
+	int r = rd.window ? inflate_new(&z, &src, lim.max_layer_bytes, lim.max_ratio, e)
+			  : varve_fail_oom(e);
+
+	while (r == 0) {
+		const void *p;
+		size_t n;
+
+		r = ctx_check(im->ctx, e);
+		if (r == 0)
+			r = inflate_next(z, CHUNK, &p, &n, e);
+		if (r < 0 || n == 0)
+			break;
+		if (fsx_pwrite_all(out, p, n, at) < 0)
+			r = varve_fail_errno(e, "temporary file in %s", varve_store_path(im->s));
+		at += n;
+	}
+	inflate_free(z);
+	free(rd.window);
+	*ret_size = at;
+	return r;
+}
+
+/* --- by kind --- */
+
+static bool has_member(struct members *m, const char *name)
+{
+	struct import_range range;
+
+	return members_find(m, name, &range, NULL) == 1;
+}
+
+/* 1: neither form of an archive of images. */
+static int import_members(struct import *im, struct members *m, struct varve_err *e)
+{
+	if (has_member(m, "oci-layout") && has_member(m, "index.json"))
+		return import_layout(im, m, e);
+	if (has_member(m, "manifest.json"))
+		return import_docker(im, m, e);
+	return 1;
+}
+
+static int import_directory(struct import *im, int fd, struct varve_err *e)
+{
+	VARVE_CLEANUP(members_cleanup) struct members *m = NULL;
+	int r = members_open_dir(&m, fd, im->path, e);
+
+	if (r == 0)
+		r = import_members(im, m, e);
+	return r == 1 ? varve_fail(e, VARVE_E_FORMAT,
+				   "%s: a directory that is neither an OCI layout (oci-layout, "
+				   "index.json) nor an unpacked docker-archive (manifest.json)",
+				   TEXT_SAFE(im->path))
+		      : r;
+}
+
+static int import_archive(struct import *im, int fd, uint64_t size, enum varve_compression comp,
+			  struct varve_err *e)
+{
+	VARVE_CLEANUP(members_cleanup) struct members *m = NULL;
+	struct import_range tar = {fd, 0, size};
+	VARVE_CLOSE int unpacked = -1;
+	int r = 0;
+
+	/* Its members are wanted in another order than they come in. */
+	if (comp != VARVE_COMP_NONE) {
+		unpacked = import_scratch(im, e);
+		r = unpacked < 0 ? unpacked : unpack_to(im, fd, unpacked, &tar.size, e);
+		tar.fd = unpacked;
+	}
+	if (r == 0)
+		r = members_open_tar(&m, &tar, im->path, e);
+	return r == 0 ? import_members(im, m, e) : r;
+}
+
+static int import_file(struct import *im, int fd, uint64_t size, struct varve_err *e)
+{
+	enum varve_compression comp;
+	int r = 1;
+
+	if (!size)
+		return varve_fail(e, VARVE_E_FORMAT, "%s: is empty", TEXT_SAFE(im->path));
+	if (iso_looks_like(fd))
+		return import_iso(im, fd, size, e);
+	if (sniff_images(fd, &comp))
+		r = import_archive(im, fd, size, comp, e);
+	return r == 1 ? import_rootfs(im, &(struct import_range){fd, 0, size}, "tar", NULL, e) : r;
+}
+
+static int import_fd(struct import *im, int fd, struct varve_err *e)
+{
+	VARVE_CLOSE int copy = -1;
+	struct stat st;
+	uint64_t size = 0;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return varve_fail_errno(e, "%s", TEXT_SAFE(im->path));
+	if (S_ISDIR(st.st_mode))
+		return import_directory(im, fd, e);
+	if (S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0)
+		return import_file(im, fd, (uint64_t)st.st_size, e);
+	copy = import_scratch(im, e);
+	r = copy < 0 ? copy : copy_stream(im, fd, copy, &size, e);
+	return r == 0 ? import_file(im, copy, size, e) : r;
+}
+
+struct caged {
+	struct import *im;
+	int fd;
+	struct varve_err *e;
+};
+
+static int import_caged(void *arg)
+{
+	struct caged *c = arg;
+
+	return import_fd(c->im, c->fd, c->e);
+}
+
+static int set_origin(struct import *im, struct varve_err *e)
+{
+	VARVE_FREE char *real = realpath(im->path, NULL);
+
+	if (asprintf(&im->origin, "file:%s", real ? real : im->path) < 0) {
+		im->origin = NULL;
+		return varve_fail_oom(e);
+	}
+	return 0;
+}
+
+int varve_import(struct varve_store *s, const char *path, int fd,
+		 const struct varve_import_options *opt, struct varve_err *e)
+{
+	struct import im = {.s = s, .ctx = store_ctx(s), .opt = opt, .path = path};
+	VARVE_CLOSE int own = -1;
+	int r;
+
+	if (varve_store_is_read_only(s))
+		return varve_fail(e, VARVE_E_READONLY, "%s: the store is read-only",
+				  varve_store_path(s));
+	if (opt->platform)
+		im.platform = *opt->platform;
+	else
+		varve_platform_host(&im.platform);
+	if (fd < 0) {
+		own = open(path, O_RDONLY | O_CLOEXEC);
+		if (own < 0 && errno == ENOENT)
+			return varve_fail(e, VARVE_E_NOTFOUND, "%s: no such file or directory",
+					  TEXT_SAFE(path));
+		if (own < 0)
+			return varve_fail_errno(e, "%s", TEXT_SAFE(path));
+		fd = own;
+	}
+	r = set_origin(&im, e);
+	if (r == 0)
+		r = lease_begin(&im.lease, s, "import", e);
+	if (r == 0)
+		/* Of a file from anywhere, nothing can be written but the store. */
+		r = cage_run(&(struct cage){.ctx = im.ctx, .dirs = {varve_store_path(s)}},
+			     import_caged, &(struct caged){&im, fd, e}, e);
+	lease_end(im.lease);
+	free(im.origin);
+	if (r < 0)
+		store_discard_published(s);
+	return r;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Concatenated archives ("cat b.tar.gz >> a.tar.gz") as one: every reader of layers stops at the
+ * end of the first, so the ends in between are taken out and the whole becomes a layer of its own.
+ */
+#include "materialize/import/import.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "materialize/codec/inflate.h"
+#include "materialize/codec/sink.h"
+#include "materialize/layer/layer_read.h"
+#include "materialize/layer/layer_source.h"
+#include "materialize/tar/tar.h"
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/log.h"
+#include "store/base/text.h"
+#include "store/blob.h"
+
+#define BLOCK  512u
+#define WINDOW (256u << 10)
+
+struct splice {
+	struct sink *out;
+	struct tar *t; /* knows where entries end */
+	size_t have;   /* of block */
+	uint8_t block[BLOCK];
+};
+
+static int ignore_entry(void *user, const struct tar_entry *t, struct varve_err *e)
+{
+	(void)user, (void)t, (void)e;
+	return 0;
+}
+
+/* Zeros between entries are the end of an archive: they are left out, here and for the parser. */
+static int put_block(struct splice *s, struct varve_err *e)
+{
+	static const uint8_t zeros[BLOCK];
+	int r;
+
+	if (tar_between_entries(s->t) && !memcmp(s->block, zeros, BLOCK))
+		return 0;
+	r = tar_feed(s->t, s->block, BLOCK, e);
+	return r == 0 ? sink_write(s->out, s->block, BLOCK, e) : r;
+}
+
+static int put_bytes(struct splice *s, const uint8_t *p, size_t n, struct varve_err *e)
+{
+	while (n > 0) {
+		size_t k = VARVE_MIN(n, BLOCK - s->have);
+		int r;
+
+		memcpy(s->block + s->have, p, k);
+		s->have += k;
+		p += k;
+		n -= k;
+		if (s->have < BLOCK)
+			return 0;
+		s->have = 0;
+		r = put_block(s, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+struct source {
+	const struct import_range *range;
+	uint64_t at;
+	uint8_t window[WINDOW];
+};
+
+static int source_next(void *user, const void **ret, size_t *ret_n, struct varve_err *e)
+{
+	struct source *s = user;
+	size_t want = (size_t)VARVE_MIN(s->range->size - s->at, (uint64_t)WINDOW);
+	ssize_t n = fsx_pread_full(s->range->fd, s->window, want, s->range->off + s->at);
+
+	if (n < 0)
+		return varve_fail_errno(e, "read");
+	s->at += (uint64_t)n;
+	*ret = s->window;
+	*ret_n = (size_t)n;
+	return 0;
+}
+
+static int splice_all(const struct varve_ctx *ctx, const struct inflate_source *in,
+		      struct sink *below, struct varve_err *e)
+{
+	static const struct tar_events events = {ignore_entry, NULL, NULL, NULL};
+	static const uint8_t end[2 * BLOCK];
+	struct sink *out = NULL;
+	struct splice s = {0};
+	struct inflate *z = NULL;
+	int r = sink_gzip_new(&out, below, 0, 0, e);
+
+	s.out = out;
+	if (r == 0)
+		r = inflate_new(&z, in, 0, 0, e);
+	if (r == 0)
+		r = tar_new(&s.t, &events, e);
+	while (r == 0) {
+		const void *p;
+		size_t n;
+
+		r = ctx_check(ctx, e);
+		if (r == 0)
+			r = inflate_next(z, WINDOW, &p, &n, e);
+		if (r < 0 || n == 0)
+			break;
+		r = put_bytes(&s, p, n, e);
+	}
+	if (r == 0)
+		r = tar_finish(s.t, e);
+	if (r == 0)
+		r = sink_write(out, end, sizeof(end), e);
+	if (r == 0)
+		r = sink_finish(out, e);
+	tar_free(s.t);
+	inflate_free(z);
+	sink_free(out);
+	return r;
+}
+
+int import_repack(struct import *im, const struct import_range *range, int out, uint64_t *ret_size,
+		  struct varve_err *e)
+{
+	VARVE_FREE struct source *src = calloc(1, sizeof(*src));
+	struct inflate_source in = {source_next, src, -1};
+	struct sink *file = NULL;
+	int r = src ? sink_fd_new(&file, out, im->path, e) : varve_fail_oom(e);
+
+	if (r == 0) {
+		src->range = range;
+		r = splice_all(im->ctx, &in, file, e);
+	}
+	if (r == 0)
+		r = sink_finish(file, e);
+	if (r == 0) {
+		*ret_size = sink_fd_bytes(file);
+		log_info(im->ctx, "import", "%s: several archives in one file became one layer",
+			 TEXT_SAFE(im->path));
+	}
+	sink_free(file);
+	return r;
+}
+
+/* --- a stored one, for who brought it in --- */
+
+struct put_sink {
+	struct sink base;
+	int (*put)(void *user, const void *p, size_t n, struct varve_err *e);
+	void *user;
+};
+
+static int put_write(struct sink *s, const void *p, size_t n, struct varve_err *e)
+{
+	struct put_sink *to = (struct put_sink *)s;
+
+	return to->put(to->user, p, n, e);
+}
+
+int layer_join(struct varve_store *s, const struct varve_digest *blob,
+	       int (*put)(void *user, const void *p, size_t n, struct varve_err *e), void *user,
+	       struct varve_err *e)
+{
+	struct put_sink to = {{put_write, NULL, NULL}, put, user};
+	struct layer_source src;
+	struct inflate_source in;
+	int r = layer_source_open(&src, s, blob, true, e);
+
+	if (r < 0)
+		return r;
+	in = layer_source_input(&src);
+	r = splice_all(store_ctx(s), &in, &to.base, e);
+	if (r == 0)
+		r = layer_source_verify(&src, e);
+	layer_source_done(&src);
+	return r;
+}

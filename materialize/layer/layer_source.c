@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Read a stored blob from first to last byte, verifying it. */
+#include "materialize/layer/layer_source.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/log.h"
+#include "store/blob.h"
+
+#define WINDOW (256u << 10)
+
+int layer_source_open(struct layer_source *ret, struct varve_store *s,
+		      const struct varve_digest *blob, bool verify, struct varve_err *e)
+{
+	struct layer_source l = {.s = s, .blob = *blob, .fd = -1};
+	int r = blob_open(s, blob, &l.fd, &l.size, e);
+
+	if (r < 0)
+		return r;
+	(void)posix_fadvise(l.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	l.window = malloc(WINDOW);
+	if (!l.window)
+		r = varve_fail_oom(e);
+	if (r == 0 && verify)
+		r = hash_new(&l.hash, (enum varve_algo)blob->algo, e);
+	if (r < 0) {
+		layer_source_done(&l);
+		return r;
+	}
+	*ret = l;
+	return 0;
+}
+
+void layer_source_done(struct layer_source *l)
+{
+	hash_free(l->hash);
+	free(l->window);
+	if (l->fd >= 0)
+		(void)close(l->fd);
+	memset(l, 0, sizeof(*l));
+	l->fd = -1;
+}
+
+static void tell(struct layer_source *l, bool finished)
+{
+	char text[VARVE_DIGEST_STR_MAX];
+	struct varve_progress p = {
+		.stage = VARVE_STAGE_READ,
+		.object = varve_digest_str(&l->blob, text),
+		.done = l->at,
+		.total = l->size,
+		.finished = finished,
+	};
+
+	if (l->progress)
+		progress_emit(store_ctx(l->s), &p);
+}
+
+static int source_next(void *user, const void **ret, size_t *ret_n, struct varve_err *e)
+{
+	struct layer_source *l = user;
+	ssize_t n = fsx_pread_full(l->fd, l->window, WINDOW, l->at);
+
+	if (n < 0)
+		return varve_fail_errno(e, "blob %s", DIGEST_STR(&l->blob));
+	if (l->hash)
+		hash_update(l->hash, l->window, (size_t)n);
+	l->at += (uint64_t)n;
+	tell(l, n == 0);
+	*ret = l->window;
+	*ret_n = (size_t)n;
+	return 0;
+}
+
+struct inflate_source layer_source_input(struct layer_source *l)
+{
+	return (struct inflate_source){source_next, l, l->fd};
+}
+
+int layer_source_drain(struct layer_source *l, struct varve_err *e)
+{
+	const void *p;
+	size_t n;
+	int r;
+
+	do {
+		r = ctx_check(store_ctx(l->s), e);
+		if (r == 0)
+			r = source_next(l, &p, &n, e);
+	} while (r == 0 && n > 0);
+	return r;
+}
+
+int layer_source_verify(struct layer_source *l, struct varve_err *e)
+{
+	struct varve_digest found;
+	int r = layer_source_drain(l, e);
+
+	if (r < 0)
+		return r;
+	r = hash_final(l->hash, &found, e);
+	if (r < 0)
+		return r;
+	if (varve_digest_equal(&found, &l->blob))
+		return 0;
+	(void)blob_set_damaged(l->s, &l->blob, NULL);
+	return varve_fail(e, VARVE_E_DIGEST,
+			  "blob %s: the stored bytes have changed; pull the image again, or run "
+			  "'varve check --repair'",
+			  DIGEST_STR(&l->blob));
+}
