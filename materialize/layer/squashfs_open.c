@@ -15,25 +15,6 @@
 #define WINDOW     (1u << 20)
 #define INODES_MAX 10000000u
 
-int squashfs_fail(struct varve_err *e, int sqfs_code, const char *what)
-{
-	switch (sqfs_code) {
-	case SQFS_ERROR_ALLOC:
-		return varve_fail(e, ENOMEM, "squashfs: %s: out of memory (or damaged)", what);
-	case SQFS_ERROR_UNSUPPORTED:
-		return varve_fail(e, VARVE_E_UNSUPPORTED,
-				  "squashfs: %s: a version or a compressor that this build of "
-				  "libsquashfs does not know",
-				  what);
-	case SQFS_ERROR_LINK_LOOP:
-		return varve_fail(e, VARVE_E_UNSAFE, "squashfs: %s: a directory contains itself",
-				  what);
-	default:
-		return varve_fail(e, VARVE_E_FORMAT, "squashfs: %s: damaged (libsquashfs error %d)",
-				  what, sqfs_code);
-	}
-}
-
 static void source_destroy(sqfs_object_t *obj)
 {
 	(void)obj; /* part of struct squashfs */
