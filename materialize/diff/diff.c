@@ -21,22 +21,6 @@
 
 #define PATH_CEILING ((size_t)1 << 20)
 
-int diff_tell(struct diff *d, enum varve_diff_kind kind, const char *path, unsigned changes,
-	      uint32_t mode)
-{
-	const struct varve_diff_item item = {kind, path, changes, mode};
-
-	if (kind == VARVE_DIFF_ADDED)
-		d->ret->added++;
-	else if (kind == VARVE_DIFF_REMOVED)
-		d->ret->removed++;
-	else if (kind == VARVE_DIFF_UNREADABLE)
-		d->ret->unreadable++;
-	else
-		d->ret->changed++;
-	return d->opt->item ? d->opt->item(d->opt->user, &item) : 0;
-}
-
 static const struct plan_inode *inode_of(const struct diff *d, uint32_t name)
 {
 	return &d->p->inodes[d->p->names[name].inode];

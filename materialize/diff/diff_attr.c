@@ -15,6 +15,30 @@
 
 #include "materialize/apply/apply.h"
 #include "materialize/finish/users.h"
+#include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/fsx.h"
+#include "store/base/log.h"
+#include "store/base/text.h"
+#include "store/blob.h"
+#include <dirent.h>
+#include <stdlib.h>
+
+int diff_tell(struct diff *d, enum varve_diff_kind kind, const char *path, unsigned changes,
+	      uint32_t mode)
+{
+	const struct varve_diff_item item = {kind, path, changes, mode};
+
+	if (kind == VARVE_DIFF_ADDED)
+		d->ret->added++;
+	else if (kind == VARVE_DIFF_REMOVED)
+		d->ret->removed++;
+	else if (kind == VARVE_DIFF_UNREADABLE)
+		d->ret->unreadable++;
+	else
+		d->ret->changed++;
+	return d->opt->item ? d->opt->item(d->opt->user, &item) : 0;
+}
 
 /* Of one file: the kernel's own limit for names, and for a value. */
 #define XATTRS_MAX    (64u << 10)
