@@ -22,39 +22,6 @@ struct inflate {
 	uint32_t max_ratio;
 };
 
-static int source_next(struct inflate_input *in, const uint8_t **ret, size_t *ret_n,
-		       struct varve_err *e)
-{
-	const void *p = NULL;
-	size_t n = 0;
-	int r = in->src.next(in->src.user, &p, &n, e);
-
-	if (r < 0)
-		return r;
-	in->taken += n;
-	*ret = p;
-	*ret_n = n;
-	return 0;
-}
-
-int inflate_refill(struct inflate_input *in, struct varve_err *e)
-{
-	int r;
-
-	if (in->end)
-		return 0;
-	if (in->held_n > 0) {
-		in->p = in->held;
-		in->n = in->held_n;
-		in->held_n = 0;
-		return 0;
-	}
-	r = source_next(in, &in->p, &in->n, e);
-	if (r == 0 && in->n == 0)
-		in->end = true;
-	return r;
-}
-
 /* Collect up to 512 bytes; what the last window has beyond them is held back. */
 static int read_head(struct inflate_input *in, struct varve_err *e)
 {
