@@ -88,21 +88,6 @@ bool varve_store_is_read_only(const struct varve_store *s)
 	return s->read_only;
 }
 
-int store_need_write(const struct varve_store *s, struct varve_err *e)
-{
-	if (!s->read_only)
-		return 0;
-	return varve_fail(e, VARVE_E_READONLY, "the store %s is read-only", s->path);
-}
-
-int64_t store_now(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec;
-}
-
 uint64_t store_fs_free(const struct varve_store *s)
 {
 	struct statvfs v;
