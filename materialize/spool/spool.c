@@ -21,16 +21,6 @@
 #define SMALL_FILE  (128u << 10) /* is not cut at the end of a batch */
 #define TREE        "tree"
 
-void spool_body_name(uint64_t body_off, char name[20])
-{
-	(void)snprintf(name, 20, "%" PRIx64, body_off);
-}
-
-bool spool_has(const struct plan_inode *in)
-{
-	return S_ISREG(in->mode) && in->body_len && !in->n_extents;
-}
-
 /* --- cutting --- */
 
 /* An empty batch. When all are filled, the reader writes one itself: it would only wait. NULL

@@ -7,10 +7,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "materialize/apply/apply.h"
+#include "materialize/apply/sync_ahead.h"
 #include "materialize/spool/spool.h"
+#include "materialize/spool/spool_internal.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/hash.h"
+#include "store/base/log.h"
+#include <inttypes.h>
+#include <string.h>
+
+void spool_body_name(uint64_t body_off, char name[20])
+{
+	(void)snprintf(name, 20, "%" PRIx64, body_off);
+}
+
+bool spool_has(const struct plan_inode *in)
+{
+	return S_ISREG(in->mode) && in->body_len && !in->n_extents;
+}
 
 #define CHUNK      1024u
 #define CHUNKS     1024u
