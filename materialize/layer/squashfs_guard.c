@@ -10,7 +10,6 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
-#include <sqfs/block.h>
 #include <stdlib.h>
 #include <string.h>
 
