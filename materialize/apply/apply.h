@@ -76,9 +76,6 @@ void apply_shared_done(struct apply_shared *a);
 /* Find out uid, gid and umask from the directory and a probe in it, and free it of inherited ACLs.
  */
 int apply_probe(struct apply_shared *a, struct varve_err *e);
-/* Mode 0700, the caller's group, and no ACL that new files would inherit: a roots dir with setgid
- * or a default ACL would leave its mark on every file. */
-int apply_plain_directory(int fd, struct varve_err *e);
 void apply_lose(struct apply_shared *a, uint32_t name, enum apply_loss kind, const char *what);
 /* The path of a name for messages, escaped; out is returned. */
 const char *apply_path(const struct apply_shared *a, uint32_t name, char out[512]);

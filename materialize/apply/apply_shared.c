@@ -43,24 +43,12 @@ void apply_shared_done(struct apply_shared *a)
 	pthread_mutex_destroy(&a->callback);
 }
 
-int apply_plain_directory(int fd, struct varve_err *e)
-{
-	struct stat st;
-
-	(void)fremovexattr(fd, "system.posix_acl_default");
-	(void)fremovexattr(fd, "system.posix_acl_access");
-	if (fstat(fd, &st) || (st.st_gid != getegid() && fchown(fd, (uid_t)-1, getegid())) ||
-	    fchmod(fd, 0700))
-		return varve_fail_errno(e, "staging directory: cannot set the owner and mode");
-	return 0;
-}
-
 int apply_probe(struct apply_shared *a, struct varve_err *e)
 {
 	char probe[17]; /* a spool's tree may have any other */
 	int root = a->opt->rootfd;
 	struct stat st;
-	int r = apply_plain_directory(root, e);
+	int r = fsx_plain_directory(root, e);
 
 	if (r < 0)
 		return r;

@@ -360,7 +360,7 @@ static int open_dirs(struct varve_spool *sp, const char *roots, struct varve_err
 		sp->path = NULL;
 		return varve_fail_oom(e);
 	}
-	r = apply_plain_directory(sp->dir, e);
+	r = fsx_plain_directory(sp->dir, e);
 	return r < 0 ? r : spool_tree_init(&sp->tree, sp->dir, TREE, e);
 }
 

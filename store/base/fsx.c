@@ -13,7 +13,20 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
+
+int fsx_plain_directory(int fd, struct varve_err *e)
+{
+	struct stat st;
+
+	(void)fremovexattr(fd, "system.posix_acl_default");
+	(void)fremovexattr(fd, "system.posix_acl_access");
+	if (fstat(fd, &st) || (st.st_gid != getegid() && fchown(fd, (uid_t)-1, getegid())) ||
+	    fchmod(fd, 0700))
+		return varve_fail_errno(e, "staging directory: cannot set the owner and mode");
+	return 0;
+}
 
 int fsx_write_all(int fd, const void *p, size_t n)
 {
