@@ -15,104 +15,9 @@
 #include <sys/statvfs.h>
 
 #define SEAL_FILE "lock"
-#define MAP_SIZE  ((size_t)1 << 30)
 #define PAGE_MIN  4096
 
-const char *const index_table_names[INDEX_N_TABLES] = {
-	"meta", "blob", "more", "image", "tag", "install", "pin", "used", "state", "origin",
-};
-
-/* --- errors --- */
-
-static bool is_corruption(int rc)
-{
-	switch (rc) {
-	case MDB_CORRUPTED:
-	case MDB_PAGE_NOTFOUND:
-	case MDB_PANIC:
-	case MDB_INVALID:
-	case MDB_VERSION_MISMATCH:
-	case MDB_INCOMPATIBLE:
-	case MDB_BAD_DBI:
-	case MDB_NOTFOUND: /* a table that must be there */
-	case MDB_CURSOR_FULL:
-		return true;
-	default:
-		return false;
-	}
-}
-
-int index_fail_corrupt(const struct index *ix, struct varve_err *e, const char *why)
-{
-	return varve_fail(e, VARVE_E_CORRUPT,
-			  "the database of the store %s is damaged (%s); make it again with: varve "
-			  "check --rebuild",
-			  ix->path, why);
-}
-
-/*
- * A commit that finds no room is a short write, which LMDB calls EIO. A quota leaves room on the
- * disk, so ask by writing: what a commit of some size would meet, a file without a name meets too.
- */
-static int true_reason(int rc, int db)
-{
-	static const char block[1 << 16];
-	VARVE_CLOSE int fd = -1;
-	struct statvfs v;
-	int i;
-
-	if (rc != EIO)
-		return rc;
-	if (fstatvfs(db, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < (1u << 20))
-		return ENOSPC;
-	fd = openat(db, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
-	for (i = 0; fd >= 0 && i < 32; i++) {
-		if (fsx_pwrite_all(fd, block, sizeof(block), (uint64_t)i * sizeof(block)) < 0)
-			return errno == EDQUOT || errno == EFBIG || errno == ENOSPC ? errno : EIO;
-	}
-	return rc;
-}
-
-int index_fail_mdb(const struct index *ix, int rc, const char *doing, struct varve_err *e)
-{
-	if (is_corruption(rc))
-		return index_fail_corrupt(ix, e, mdb_strerror(rc));
-	if (ix->memory < 0)
-		rc = true_reason(rc, ix->db);
-	if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL)
-		return varve_fail(e, VARVE_E_NOSPACE,
-				  "%s the database of the store %s: no space left %s; "
-				  "make room, for example with: varve gc",
-				  doing, ix->path,
-				  rc == EDQUOT  ? "within the quota"
-				  : rc == EFBIG ? "within the limit on the size of files"
-						: "on its disk");
-	return varve_fail(e, rc > 0 ? rc : EIO, "%s the database of the store %s: %s%s", doing,
-			  ix->path, mdb_strerror(rc),
-			  rc == ENOMEM ? " (it needs 1 GiB of address space: see ulimit -v)" : "");
-}
-
 /* --- environment --- */
-
-int index_new_env(MDB_env **ret, const char *file, unsigned flags, size_t map_size)
-{
-	MDB_env *env;
-	int rc = mdb_env_create(&env);
-
-	if (rc)
-		return rc;
-	rc = mdb_env_set_maxdbs(env, INDEX_N_TABLES);
-	if (!rc)
-		rc = mdb_env_set_mapsize(env, map_size);
-	if (!rc)
-		rc = mdb_env_open(env, file, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | flags, 0644);
-	if (rc) {
-		mdb_env_close(env);
-		return rc;
-	}
-	*ret = env;
-	return 0;
-}
 
 static int open_tables(MDB_env *env, MDB_dbi dbi[INDEX_N_TABLES], bool create, bool read_only)
 {
@@ -131,26 +36,11 @@ static int open_tables(MDB_env *env, MDB_dbi dbi[INDEX_N_TABLES], bool create, b
 	return mdb_txn_commit(txn);
 }
 
-size_t index_map_for(uint64_t file_size)
-{
-	size_t map = MAP_SIZE;
-
-	while (map / 2 < file_size)
-		map *= 2;
-	return map;
-}
-
 static void env_close(struct index *ix)
 {
 	if (ix->env)
 		mdb_env_close(ix->env);
 	ix->env = NULL;
-}
-
-const char *index_file(const char *path, const char *name, char *buf, size_t size)
-{
-	(void)snprintf(buf, size, "%s/" LAYOUT_DB "/%s", path, name);
-	return buf;
 }
 
 /* The seal was lost or is of an earlier commit: write it again. */
@@ -220,13 +110,13 @@ int index_create(int root, struct varve_err *e)
 	fsx_random_name(random);
 	(void)snprintf(tmp, sizeof(tmp), "new-%s", random);
 	(void)snprintf(file, sizeof(file), "/proc/self/fd/%d/%s", db, tmp);
-	rc = index_new_env(&env, file, 0, MAP_SIZE);
+	rc = index_new_env(&env, file, 0, INDEX_MAP_SIZE);
 	if (!rc) {
 		rc = open_tables(env, dbi, true, false);
 		mdb_env_close(env);
 	}
 	if (rc || renameat(db, tmp, db, INDEX_DATA) < 0 || fsync(db) < 0) {
-		errno = rc == 0 ? errno : rc > 0 ? true_reason(rc, db) : EIO;
+		errno = rc == 0 ? errno : rc > 0 ? index_true_reason(rc, db) : EIO;
 		rc = varve_fail_errno(e, "make " LAYOUT_DB "/" INDEX_DATA);
 		(void)unlinkat(db, tmp, 0);
 		return rc;
@@ -308,7 +198,7 @@ int index_open_memory(struct index **ret, struct varve_err *e)
 	if (!ix->path || ix->memory < 0)
 		return varve_fail_errno(e, "make a database in memory");
 	(void)snprintf(file, sizeof(file), "/proc/self/fd/%d", ix->memory);
-	rc = index_new_env(&ix->env, file, MDB_NOSYNC, MAP_SIZE);
+	rc = index_new_env(&ix->env, file, MDB_NOSYNC, INDEX_MAP_SIZE);
 	if (!rc)
 		rc = open_tables(ix->env, ix->dbi, true, false);
 	if (rc)
@@ -476,7 +366,8 @@ static int build_new(struct index *ix, const char *name, struct replacement *p, 
 	bool again = true;
 	int r = 0, rc, tries;
 
-	rc = index_new_env(&fresh.env, index_file(ix->path, name, file, sizeof(file)), 0, MAP_SIZE);
+	rc = index_new_env(&fresh.env, index_file(ix->path, name, file, sizeof(file)), 0,
+			   INDEX_MAP_SIZE);
 	if (rc)
 		return index_fail_mdb(ix, rc, "make", e);
 	rc = open_tables(fresh.env, fresh.dbi, true, false);

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 
 #define INDEX_DATA "data.mdb"
+/* The map that a small database starts with, in bytes. */
+#define INDEX_MAP_SIZE ((size_t)1 << 30)
 
 struct index {
 	pthread_mutex_t mutex;
@@ -31,9 +33,13 @@ struct index_txn {
 
 extern const char *const index_table_names[INDEX_N_TABLES];
 
-/* index.c */
+/* index_fail.c */
 int index_fail_corrupt(const struct index *ix, struct varve_err *e, const char *why);
 int index_fail_mdb(const struct index *ix, int rc, const char *doing, struct varve_err *e);
+/* The reason behind a code of LMDB: a commit that finds no room is called EIO there. */
+int index_true_reason(int rc, int db);
+
+/* index_env.c */
 int index_new_env(MDB_env **ret, const char *file, unsigned flags, size_t map_size);
 /* A map for a file of this size, with room. */
 size_t index_map_for(uint64_t file_size);
