@@ -130,3 +130,13 @@ int meta_set_moved(struct apply_shared *a, int dirfd, const char *base, uint32_t
 int meta_chmod_at(int dirfd, const char *base, mode_t mode);
 /* True if an xattr must never reach the disk (STORE-AND-LAYERS M14, W25). */
 bool meta_xattr_is_filtered(const char *name);
+
+static inline const struct plan_name *apply_name(const struct apply_shared *a, uint32_t name)
+{
+	return &a->plan->names[name];
+}
+
+static inline const struct plan_inode *apply_inode(const struct apply_shared *a, uint32_t inode)
+{
+	return &a->plan->inodes[inode];
+}

@@ -5,8 +5,39 @@
 #include <fcntl.h>
 #include <sys/xattr.h>
 
+#include "materialize/apply/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/text.h"
+#include <string.h>
+#include <sys/sysmacros.h>
+
+struct apply_big *apply_big_new(struct apply_shared *a, uint32_t inode)
+{
+	struct apply_big *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->inode = inode;
+	b->fd = -1;
+	atomic_init(&b->remaining, apply_inode(a, inode)->body_len);
+	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_lock(&a->big_lock);
+	b->next = a->bigs;
+	a->bigs = b;
+	pthread_mutex_unlock(&a->big_lock);
+	return b;
+}
+
+void apply_big_free(struct apply_big *b)
+{
+	if (!b)
+		return;
+	if (b->fd >= 0)
+		(void)close(b->fd);
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
 
 static const char *plan_dir_name(const void *user, uint32_t id, uint32_t *ret_parent)
 {

@@ -13,16 +13,6 @@
 #include "store/base/fsx.h"
 #include "store/base/text.h"
 
-static const struct plan_name *name_of(const struct apply_shared *a, uint32_t name)
-{
-	return &a->plan->names[name];
-}
-
-static const struct plan_inode *inode_of(const struct apply_shared *a, uint32_t inode)
-{
-	return &a->plan->inodes[inode];
-}
-
 static int fail_at(const struct apply_shared *a, uint32_t name, const char *what,
 		   struct varve_err *e)
 {
@@ -47,8 +37,8 @@ int apply_directories(struct apply_worker *w, struct varve_err *e)
 	struct apply_shared *a = w->a;
 
 	for (uint32_t i = 1; i < a->plan->n_names; i++) {
-		const struct plan_name *n = name_of(a, i);
-		const struct plan_inode *in = inode_of(a, n->inode);
+		const struct plan_name *n = apply_name(a, i);
+		const struct plan_inode *in = apply_inode(a, n->inode);
 		int parent;
 
 		if (!S_ISDIR(in->mode) || spool_is_placed(a->placed.dirs, i))
@@ -70,8 +60,8 @@ int apply_directories(struct apply_worker *w, struct varve_err *e)
 static int directory_metadata(struct apply_worker *w, uint32_t name, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
-	const struct plan_name *n = name_of(a, name);
-	const struct plan_inode *in = inode_of(a, n->inode);
+	const struct plan_name *n = apply_name(a, name);
+	const struct plan_inode *in = apply_inode(a, n->inode);
 	mode_t created = spool_is_placed(a->placed.dirs, name) ? SPOOL_DIR_MODE : birth_mode(in);
 	int parent, fd;
 
@@ -94,7 +84,7 @@ int apply_directory_metadata(struct apply_worker *w, struct varve_err *e)
 
 	/* Names are in an order in which parents come first: backwards, children come first. */
 	for (uint32_t i = a->plan->n_names; i-- > 1;) {
-		if (!S_ISDIR(inode_of(a, name_of(a, i)->inode)->mode))
+		if (!S_ISDIR(apply_inode(a, apply_name(a, i)->inode)->mode))
 			continue;
 		r = directory_metadata(w, i, e);
 		if (r < 0)
@@ -154,14 +144,14 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 	VARVE_CLOSE int to = -1;
 	int dir, r;
 
-	dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
+	dir = dir_cache_get(&w->dirs, apply_name(a, first)->parent);
 	if (dir >= 0)
-		from = open_own(dir, name_of(a, first)->name, in->mode & 07777);
+		from = open_own(dir, apply_name(a, first)->name, in->mode & 07777);
 	if (from < 0)
 		return fail_at(a, first, "cannot open", e);
-	dir = dir_cache_get(&w->dirs, name_of(a, name)->parent);
+	dir = dir_cache_get(&w->dirs, apply_name(a, name)->parent);
 	if (dir >= 0)
-		to = openat(dir, name_of(a, name)->name,
+		to = openat(dir, apply_name(a, name)->name,
 			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
 	if (to < 0)
 		return fail_at(a, name, "cannot make the file", e);
@@ -177,22 +167,22 @@ static int make_links(struct apply_worker *w, const struct plan_inode *in, struc
 	struct apply_shared *a = w->a;
 	uint32_t first = in->first_name;
 
-	for (uint32_t i = name_of(a, first)->next_link; i != PLAN_NONE;
-	     i = name_of(a, i)->next_link) {
+	for (uint32_t i = apply_name(a, first)->next_link; i != PLAN_NONE;
+	     i = apply_name(a, i)->next_link) {
 		VARVE_CLOSE int from = -1;
 		int dir, r;
 
 		/* The cache may close one directory to open the other. */
-		dir = dir_cache_get(&w->dirs, name_of(a, first)->parent);
+		dir = dir_cache_get(&w->dirs, apply_name(a, first)->parent);
 		if (dir >= 0)
 			from = fcntl(dir, F_DUPFD_CLOEXEC, 3);
 		if (from < 0)
 			return fail_at(a, first, "cannot open the directory", e);
-		dir = dir_cache_get(&w->dirs, name_of(a, i)->parent);
+		dir = dir_cache_get(&w->dirs, apply_name(a, i)->parent);
 		if (dir < 0)
 			return fail_at(a, i, "cannot open the directory", e);
 		/* No AT_SYMLINK_FOLLOW: a link to a symlink is a second name of the symlink. */
-		if (!linkat(from, name_of(a, first)->name, dir, name_of(a, i)->name, 0))
+		if (!linkat(from, apply_name(a, first)->name, dir, apply_name(a, i)->name, 0))
 			continue;
 		if ((errno != EMLINK && errno != EPERM && errno != ENOTSUP && errno != EXDEV) ||
 		    !S_ISREG(in->mode))
@@ -209,7 +199,7 @@ static int make_links(struct apply_worker *w, const struct plan_inode *in, struc
 
 static int create_file(struct apply_worker *w, const struct plan_inode *in, struct varve_err *e)
 {
-	const struct plan_name *n = name_of(w->a, in->first_name);
+	const struct plan_name *n = apply_name(w->a, in->first_name);
 	int dir, fd;
 
 	dir = dir_cache_get(&w->dirs, n->parent);
@@ -265,7 +255,7 @@ static int write_sparse(int fd, const struct plan_inode *in, uint64_t off, const
 
 int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct varve_err *e)
 {
-	const struct plan_inode *in = inode_of(w->a, inode);
+	const struct plan_inode *in = apply_inode(w->a, inode);
 	VARVE_CLOSE int fd = create_file(w, in, e);
 	int r;
 
@@ -283,8 +273,8 @@ int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct 
 int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
-	const struct plan_inode *in = inode_of(a, inode);
-	const struct plan_name *n = name_of(a, in->first_name);
+	const struct plan_inode *in = apply_inode(a, inode);
+	const struct plan_name *n = apply_name(a, in->first_name);
 	int dir = dir_cache_get(&w->dirs, n->parent);
 	char body[20];
 	int r;
@@ -303,40 +293,13 @@ int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve
 	return in->n_names > 1 ? make_links(w, in, e) : 0;
 }
 
-struct apply_big *apply_big_new(struct apply_shared *a, uint32_t inode)
-{
-	struct apply_big *b = calloc(1, sizeof(*b));
-
-	if (!b)
-		return NULL;
-	b->inode = inode;
-	b->fd = -1;
-	atomic_init(&b->remaining, inode_of(a, inode)->body_len);
-	pthread_mutex_init(&b->lock, NULL);
-	pthread_mutex_lock(&a->big_lock);
-	b->next = a->bigs;
-	a->bigs = b;
-	pthread_mutex_unlock(&a->big_lock);
-	return b;
-}
-
-void apply_big_free(struct apply_big *b)
-{
-	if (!b)
-		return;
-	if (b->fd >= 0)
-		(void)close(b->fd);
-	pthread_mutex_destroy(&b->lock);
-	free(b);
-}
-
 static int big_fd(struct apply_worker *w, struct apply_big *b, struct varve_err *e)
 {
 	int fd;
 
 	pthread_mutex_lock(&b->lock);
 	if (b->fd < 0)
-		b->fd = create_file(w, inode_of(w->a, b->inode), e);
+		b->fd = create_file(w, apply_inode(w->a, b->inode), e);
 	fd = b->fd;
 	if (fd < 0)
 		b->fd = -1;
@@ -347,7 +310,7 @@ static int big_fd(struct apply_worker *w, struct apply_big *b, struct varve_err 
 int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, const void *p,
 		    size_t n, struct varve_err *e)
 {
-	const struct plan_inode *in = inode_of(w->a, b->inode);
+	const struct plan_inode *in = apply_inode(w->a, b->inode);
 	int fd = big_fd(w, b, e);
 	int r;
 
@@ -372,7 +335,7 @@ static int make_special(struct apply_worker *w, int dir, const struct plan_inode
 			struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
-	const char *base = name_of(a, in->first_name)->name;
+	const char *base = apply_name(a, in->first_name)->name;
 	bool device = S_ISCHR(in->mode) || S_ISBLK(in->mode);
 
 	if (!mknodat(dir, base, in->mode & (S_IFMT | 0777),
@@ -380,7 +343,7 @@ static int make_special(struct apply_worker *w, int dir, const struct plan_inode
 		return 0;
 	if (!device || (errno != EPERM && errno != EACCES))
 		return fail_at(a, in->first_name, "cannot make the special file", e);
-	for (uint32_t i = in->first_name; i != PLAN_NONE; i = name_of(a, i)->next_link)
+	for (uint32_t i = in->first_name; i != PLAN_NONE; i = apply_name(a, i)->next_link)
 		apply_lose(a, i, APPLY_LOSS_DEVICE, "device");
 	return 1;
 }
@@ -388,8 +351,8 @@ static int make_special(struct apply_worker *w, int dir, const struct plan_inode
 int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
-	const struct plan_inode *in = inode_of(a, inode);
-	const struct plan_name *n = name_of(a, in->first_name);
+	const struct plan_inode *in = apply_inode(a, inode);
+	const struct plan_name *n = apply_name(a, in->first_name);
 	int dir, r;
 
 	if (S_ISREG(in->mode)) {
