@@ -126,28 +126,6 @@ int roots_lock_new(struct roots *r, struct varve_err *e)
 	return roots_wait_flock(r, r->fd, TEXT_SAFE(r->path), e);
 }
 
-int roots_lock(struct roots *r, struct varve_err *e)
-{
-	int ret;
-
-	if (!r->writable)
-		return varve_fail(e, VARVE_E_READONLY, "%s: cannot write to this roots dir",
-				  TEXT_SAFE(r->path));
-	if (!r->journalled)
-		return varve_fail(
-			e, VARVE_E_READONLY,
-			"%s: trees are exchanged and removed under a journal in the store, "
-			"and the store %s is read-only",
-			TEXT_SAFE(r->path), TEXT_SAFE(varve_store_path(r->store)));
-	ret = roots_lock_new(r, e);
-	if (ret < 0)
-		return ret;
-	ret = swap_recover(r, e);
-	if (ret < 0)
-		roots_unlock(r);
-	return ret;
-}
-
 void roots_unlock(struct roots *r)
 {
 	(void)fsx_flock(r->fd, LOCK_UN);
