@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-#define ID_MAX 64
-
 void varve_install_list_free(struct varve_install_list *l)
 {
 	if (!l)
@@ -95,58 +93,4 @@ int varve_store_installs(struct varve_store *s, const char *roots, struct varve_
 	else
 		*ret = q.list;
 	return r;
-}
-
-struct install_change {
-	const struct varve_install *put;
-	size_t n_put;
-	const char *const *del;
-};
-
-static int change(struct index_txn *t, void *user, struct varve_err *e)
-{
-	const struct install_change *c = user;
-	const char *const *id;
-	size_t i;
-	int r = 0;
-
-	for (id = c->del; r == 0 && id && *id; id++)
-		r = index_del(t, INDEX_INSTALL, *id, strlen(*id), e);
-	for (i = 0; r == 0 && i < c->n_put; i++) {
-		struct buf b;
-
-		buf_init(&b, RECORD_MAX);
-		install_record_put(&b, &c->put[i]);
-		r = buf_error(&b) < 0 ? varve_fail_oom(e)
-				      : index_put(t, INDEX_INSTALL, c->put[i].id,
-						  strlen(c->put[i].id), b.p, b.n, e);
-		buf_done(&b);
-	}
-	return r == 0 ? index_bump(t, e) : r;
-}
-
-int catalog_update_installs(struct varve_store *s, const struct varve_install *put, size_t n_put,
-			    const char *const *del, struct varve_err *e)
-{
-	struct install_change c = {put, n_put, del};
-	size_t i;
-	int r = 0;
-
-	if (s->read_only) /* the sidecar beside the tree is the record, then */
-		return 0;
-	for (i = 0; r == 0 && i < n_put; i++) {
-		const struct varve_install *in = &put[i];
-
-		if (!in->id || !*in->id || strlen(in->id) > ID_MAX || !in->roots || !in->label ||
-		    !in->directory || strlen(in->roots) > 4096)
-			r = varve_fail(e, EINVAL, "record of an installed tree lacks a member");
-	}
-	if (r == 0)
-		r = index_update(s->index, change, &c, e);
-	return r < 0 ? r : mirror_update(s, MIRROR_IF_BEHIND, e);
-}
-
-int catalog_put_install(struct varve_store *s, const struct varve_install *in, struct varve_err *e)
-{
-	return catalog_update_installs(s, in, 1, NULL, e);
 }
