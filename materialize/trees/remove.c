@@ -9,6 +9,25 @@
 
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/hash.h"
+#include "store/base/json.h"
+#include <dirent.h>
+
+void sidecar_sweep(const struct roots *r, const struct tree_scan *s)
+{
+	struct varve_install_list l;
+
+	/* What is in a tree that lies below a mount cannot be known. */
+	for (size_t i = 0; i < s->n; i++)
+		if (s->trees[i].hidden)
+			return;
+	if (sidecar_list(r, &l, NULL) < 0)
+		return;
+	for (size_t i = 0; i < l.n; i++)
+		if (!tree_by_inode(s, l.items[i].ino))
+			sidecar_remove(r, l.items[i].label, l.items[i].id);
+	sidecar_list_free(&l);
+}
 
 int tree_condemn(const struct roots *r, const struct tree *t, char ret_name[256],
 		 struct varve_err *e)

@@ -152,27 +152,6 @@ int tree_scan(const struct roots *r, struct tree_scan *ret, struct varve_err *e)
 	return x;
 }
 
-int tree_scan_open(struct roots *r, struct tree_scan *ret, struct varve_store *s, const char *path,
-		   struct varve_err *e)
-{
-	int x = roots_open(r, s, path, false, e);
-
-	if (x < 0)
-		return x;
-	x = roots_lock(r, e);
-	if (x >= 0)
-		x = tree_scan(r, ret, e);
-	if (x < 0)
-		roots_close(r);
-	return x;
-}
-
-void tree_scan_close(struct roots *r, struct tree_scan *s)
-{
-	tree_scan_done(s);
-	roots_close(r);
-}
-
 void tree_scan_done(struct tree_scan *s)
 {
 	for (size_t i = 0; i < s->n; i++)

@@ -21,7 +21,7 @@
 #define TREE_ACTIVE_NAME "rootfs"
 #define TREE_LABEL_MAX   200u /* leaves room in NAME_MAX for what surrounds it */
 
-/* --- the directory (roots.c) --- */
+/* --- the directory (roots.c; roots_lock: trees_begin.c) --- */
 struct roots {
 	int fd;
 	char *path; /* absolute, without symlinks */
@@ -65,7 +65,8 @@ struct tree_scan {
 };
 int tree_scan(const struct roots *r, struct tree_scan *ret, struct varve_err *e);
 void tree_scan_done(struct tree_scan *s);
-/* How a change of what is there begins: open, lock, look. After an error nothing is open. */
+/* trees_begin.c. How a change of what is there begins: open, lock, look. After an error nothing is
+ * open. */
 int tree_scan_open(struct roots *r, struct tree_scan *ret, struct varve_store *s, const char *path,
 		   struct varve_err *e);
 void tree_scan_close(struct roots *r, struct tree_scan *s);
@@ -77,6 +78,7 @@ struct tree *tree_active(const struct tree_scan *s);
 /* "; nearest: a, b" or "; installed: ..." for a message. */
 void tree_nearest(const struct tree_scan *s, const char *label, struct buf *out);
 uint64_t tree_next_generation(const struct tree_scan *s, const char *label);
+
 /* --- records (trees_records.c) --- */
 /* Only the file beside it knows what it was made from: the store lost its record. */
 bool tree_is_remembered(const struct tree_scan *s, const struct tree *t);
@@ -100,7 +102,7 @@ void sidecar_remove(const struct roots *r, const char *label, const char *id);
 /* All that can be read; damaged ones are skipped. Free with sidecar_list_free. */
 int sidecar_list(const struct roots *r, struct varve_install_list *ret, struct varve_err *e);
 void sidecar_list_free(struct varve_install_list *l);
-/* Remove those whose tree is gone. */
+/* remove.c. Remove those whose tree is gone. */
 void sidecar_sweep(const struct roots *r, const struct tree_scan *s);
 
 /* --- who uses a tree (trees_use.c) --- */

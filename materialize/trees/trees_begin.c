@@ -5,12 +5,35 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/blob.h"
+#include "store/catalog.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
+
+int tree_scan_open(struct roots *r, struct tree_scan *ret, struct varve_store *s, const char *path,
+		   struct varve_err *e)
+{
+	int x = roots_open(r, s, path, false, e);
+
+	if (x < 0)
+		return x;
+	x = roots_lock(r, e);
+	if (x >= 0)
+		x = tree_scan(r, ret, e);
+	if (x < 0)
+		roots_close(r);
+	return x;
+}
+
+void tree_scan_close(struct roots *r, struct tree_scan *s)
+{
+	tree_scan_done(s);
+	roots_close(r);
+}
 
 int roots_lock(struct roots *r, struct varve_err *e)
 {

@@ -199,19 +199,3 @@ void sidecar_list_free(struct varve_install_list *l)
 	free(l->items);
 	*l = (struct varve_install_list){0};
 }
-
-void sidecar_sweep(const struct roots *r, const struct tree_scan *s)
-{
-	struct varve_install_list l;
-
-	/* What is in a tree that lies below a mount cannot be known. */
-	for (size_t i = 0; i < s->n; i++)
-		if (s->trees[i].hidden)
-			return;
-	if (sidecar_list(r, &l, NULL) < 0)
-		return;
-	for (size_t i = 0; i < l.n; i++)
-		if (!tree_by_inode(s, l.items[i].ino))
-			sidecar_remove(r, l.items[i].label, l.items[i].id);
-	sidecar_list_free(&l);
-}
