@@ -105,17 +105,6 @@ static bool sniff_images(int fd, enum varve_compression *ret)
 
 /* --- unnamed files for what can only be read once --- */
 
-int import_scratch(struct import *im, struct varve_err *e)
-{
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
-	int fd;
-
-	buf_init(&b, 8192);
-	buf_printf(&b, "%s/tmp", varve_store_path(im->s));
-	fd = buf_error(&b) ? -1 : fsx_open_unnamed(b.p);
-	return fd < 0 ? varve_fail_errno(e, "%s: temporary file", b.p) : fd;
-}
-
 static int copy_stream(struct import *im, int in, int out, uint64_t *ret_size, struct varve_err *e)
 {
 	VARVE_FREE char *chunk = malloc(CHUNK);

@@ -6,13 +6,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "materialize/codec/inflate.h"
+#include "materialize/confine/cage.h"
+#include "materialize/import/import_members.h"
+#include "materialize/layer/squashfs.h"
+#include "materialize/layer/toc.h"
+#include "materialize/tar/tar.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/care/discard.h"
 #include "store/ingest.h"
+#include <fcntl.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+int import_scratch(struct import *im, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf b = {0};
+	int fd;
+
+	buf_init(&b, 8192);
+	buf_printf(&b, "%s/tmp", varve_store_path(im->s));
+	fd = buf_error(&b) ? -1 : fsx_open_unnamed(b.p);
+	return fd < 0 ? varve_fail_errno(e, "%s: temporary file", b.p) : fd;
+}
 
 #define CHUNK     (1u << 20)
 #define BLOBS_MAX 100000u
