@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "materialize/layer/squashfs.h"
 #include "materialize/tar/tar.h"
 #include "materialize/tar/tar_header.h"
 #include "store/base/compiler.h"

@@ -15,6 +15,9 @@ struct inflate_source {
 	int fd; /* the same bytes by position, once they are all there: for squashfs; -1: none */
 };
 
+/* The first bytes of a squashfs image: no stream, but told from the compressions. */
+#define SQUASHFS_MAGIC "hsqs"
+
 #define INFLATE_MAX_BYTES  ((uint64_t)64 << 30) /* of output, unless told otherwise */
 #define INFLATE_MAX_RATIO  1000u
 #define INFLATE_RATIO_FREE ((uint64_t)1 << 30) /* output that no ratio limits */

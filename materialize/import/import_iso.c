@@ -3,6 +3,7 @@
  * Find the squashfs images in an ISO 9660 file. Only directories are read (ECMA-119, and the names
  * of Rock Ridge): nothing else of the format is needed, and nothing of it is unpacked.
  */
+#include "materialize/codec/inflate.h"
 #include "materialize/import/import.h"
 
 #include <ctype.h>

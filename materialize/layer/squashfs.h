@@ -9,8 +9,6 @@
 #include "materialize/layer/toc.h"
 #include "store/base/hash.h"
 
-#define SQUASHFS_MAGIC "hsqs"
-
 struct squashfs;
 
 /* fd is borrowed and only read by position. VARVE_E_FORMAT: damaged; VARVE_E_UNSUPPORTED: version,
