@@ -3,7 +3,7 @@
  * Concatenated archives ("cat b.tar.gz >> a.tar.gz") as one: every reader of layers stops at the
  * end of the first, so the ends in between are taken out and the whole becomes a layer of its own.
  */
-#include "materialize/import/import.h"
+#include "materialize/layer/layer_join.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,27 +68,7 @@ static int put_bytes(struct splice *s, const uint8_t *p, size_t n, struct varve_
 	return 0;
 }
 
-struct source {
-	const struct import_range *range;
-	uint64_t at;
-	uint8_t window[WINDOW];
-};
-
-static int source_next(void *user, const void **ret, size_t *ret_n, struct varve_err *e)
-{
-	struct source *s = user;
-	size_t want = (size_t)VARVE_MIN(s->range->size - s->at, (uint64_t)WINDOW);
-	ssize_t n = fsx_pread_full(s->range->fd, s->window, want, s->range->off + s->at);
-
-	if (n < 0)
-		return varve_fail_errno(e, "read");
-	s->at += (uint64_t)n;
-	*ret = s->window;
-	*ret_n = (size_t)n;
-	return 0;
-}
-
-static int splice_all(const struct varve_ctx *ctx, const struct inflate_source *in,
+int layer_join_stream(const struct varve_ctx *ctx, const struct inflate_source *in,
 		      struct sink *below, struct varve_err *e)
 {
 	static const struct tar_events events = {ignore_entry, NULL, NULL, NULL};
@@ -126,29 +106,6 @@ static int splice_all(const struct varve_ctx *ctx, const struct inflate_source *
 	return r;
 }
 
-int import_repack(struct import *im, const struct import_range *range, int out, uint64_t *ret_size,
-		  struct varve_err *e)
-{
-	VARVE_FREE struct source *src = calloc(1, sizeof(*src));
-	struct inflate_source in = {source_next, src, -1};
-	struct sink *file = NULL;
-	int r = src ? sink_fd_new(&file, out, im->path, e) : varve_fail_oom(e);
-
-	if (r == 0) {
-		src->range = range;
-		r = splice_all(im->ctx, &in, file, e);
-	}
-	if (r == 0)
-		r = sink_finish(file, e);
-	if (r == 0) {
-		*ret_size = sink_fd_bytes(file);
-		log_info(im->ctx, "import", "%s: several archives in one file became one layer",
-			 TEXT_SAFE(im->path));
-	}
-	sink_free(file);
-	return r;
-}
-
 /* --- a stored one, for who brought it in --- */
 
 struct put_sink {
@@ -176,7 +133,7 @@ int layer_join(struct varve_store *s, const struct varve_digest *blob,
 	if (r < 0)
 		return r;
 	in = layer_source_input(&src);
-	r = splice_all(store_ctx(s), &in, &to.base, e);
+	r = layer_join_stream(store_ctx(s), &in, &to.base, e);
 	if (r == 0)
 		r = layer_source_verify(&src, e);
 	layer_source_done(&src);

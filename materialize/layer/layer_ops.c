@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "materialize/confine/cage.h"
+#include "materialize/layer/layer_join.h"
 #include "materialize/layer/layer_read.h"
 #include "materialize/layer/layer_scan.h"
 #include "materialize/spool/spool.h"

@@ -8,7 +8,3 @@
  */
 int layer_read(struct varve_store *s, const struct varve_digest *blob,
 	       struct varve_layer_facts *ret, struct varve_err *e);
-/* join of varve_layer_ops(). */
-int layer_join(struct varve_store *s, const struct varve_digest *blob,
-	       int (*put)(void *user, const void *p, size_t n, struct varve_err *e), void *user,
-	       struct varve_err *e);
