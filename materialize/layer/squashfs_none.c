@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A build without libsquashfs: squashfs images are recognised and refused. */
-#include "materialize/export/squashfs_write.h"
 #include "materialize/layer/squashfs.h"
 
 #include "store/base/err.h"
@@ -35,12 +34,4 @@ int squashfs_next(struct squashfs *q, size_t max, const void **ret, size_t *ret_
 {
 	(void)max, (void)ret, (void)ret_n;
 	return squashfs_open(&q, -1, 0, NULL, e);
-}
-
-int squashfs_write(const struct varve_plan *p, int fd, const char *name,
-		   const struct squashfs_write_options *opt, struct squashfs_write_result *ret,
-		   struct varve_err *e)
-{
-	(void)p, (void)fd, (void)name, (void)opt, (void)ret;
-	return varve_fail(e, VARVE_E_UNSUPPORTED, "varve was built without libsquashfs");
 }
