@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See apply_cut.h. What no file needs is skipped; small files stay in one piece. */
 #include "materialize/apply/apply_cut.h"
+#include "materialize/layer/layer_stream.h"
 
 #include <string.h>
 

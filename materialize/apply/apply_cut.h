@@ -3,6 +3,7 @@
 #pragma once
 
 #include "materialize/apply/apply.h"
+#include "materialize/layer/layer_stream.h"
 
 #define BATCH_BYTES (1u << 20)
 

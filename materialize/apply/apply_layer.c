@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Read layers for apply.c: open them, cut them, give half of one away. */
 #include "materialize/apply/apply_cut.h"
+#include "materialize/layer/layer_stream.h"
 
 #include "store/base/compiler.h"
 

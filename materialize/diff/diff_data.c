@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "materialize/diff/diff.h"
+#include "materialize/layer/layer_stream.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"

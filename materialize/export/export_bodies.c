@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies out of stream order: read on, and spool what comes by too early. */
 #include "materialize/export/export_bodies.h"
+#include "materialize/layer/layer_stream.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

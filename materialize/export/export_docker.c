@@ -2,6 +2,7 @@
 /* Images as a docker-archive: manifest.json, configs, and layers as plain tars, as docker save
  * writes them. */
 #include "materialize/export/export.h"
+#include "materialize/layer/layer_stream.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,6 +4,7 @@
  * every layer is read once; the tree follows from the deepest directory up.
  */
 #include "materialize/export/squashfs_write.h"
+#include "materialize/layer/layer_stream.h"
 
 #include <stdlib.h>
 #include <string.h>

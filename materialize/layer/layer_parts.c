@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "materialize/layer/layer_source.h"
+#include "materialize/layer/layer_stream.h"
 #include "materialize/layer/zran.h"
-#include "materialize/plan/plan.h"
 #include "store/base/err.h"
 #include "store/blob.h"
 

@@ -4,9 +4,9 @@
 
 #include "materialize/codec/inflate.h"
 #include "materialize/layer/layer_source.h"
+#include "materialize/layer/layer_stream.h"
 #include "materialize/layer/squashfs.h"
 #include "materialize/layer/zran.h"
-#include "materialize/plan/plan.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/blob.h"
