@@ -13,7 +13,7 @@
 #include <sys/xattr.h>
 #include <time.h>
 
-#include "materialize/apply/sync_ahead.h"
+#include "materialize/disk/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/hash.h"
 #include "store/blob.h"

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "materialize/apply/dir_cache.h"
+#include "materialize/disk/dir_cache.h"
 #include "materialize/plan/plan.h"
 #include "materialize/spool/spool.h"
 #include "store/base/err.h"

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/xattr.h>
 
-#include "materialize/apply/sync_ahead.h"
+#include "materialize/disk/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/base/text.h"

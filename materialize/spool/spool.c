@@ -3,8 +3,7 @@
  */
 #include "materialize/spool/spool_internal.h"
 
-#include "materialize/apply/apply.h"
-#include "materialize/apply/sync_ahead.h"
+#include "materialize/disk/sync_ahead.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -7,8 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "materialize/apply/apply.h"
-#include "materialize/apply/sync_ahead.h"
 #include "materialize/spool/spool.h"
 #include "materialize/spool/spool_internal.h"
 #include "store/base/compiler.h"

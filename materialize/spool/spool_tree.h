@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "materialize/apply/dir_cache.h"
+#include "materialize/disk/dir_cache.h"
 #include "materialize/plan/tree_internal.h"
 #include "store/base/buf.h"
 

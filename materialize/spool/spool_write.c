@@ -5,8 +5,8 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "materialize/apply/sync_ahead.h"
 #include "materialize/confine/cage.h"
+#include "materialize/disk/sync_ahead.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"

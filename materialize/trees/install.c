@@ -14,8 +14,8 @@
 #include <time.h>
 
 #include "materialize/apply/apply.h"
-#include "materialize/apply/sync_ahead.h"
 #include "materialize/confine/cage.h"
+#include "materialize/disk/sync_ahead.h"
 #include "materialize/finish/users.h"
 #include "materialize/spool/spool.h"
 #include "store/base/compiler.h"

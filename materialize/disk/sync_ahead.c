@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "materialize/apply/sync_ahead.h"
+#include "materialize/disk/sync_ahead.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each directory has one slot where it may be. */
-#include "materialize/apply/dir_cache.h"
+#include "materialize/disk/dir_cache.h"
 
 #include <stdlib.h>
 #include <unistd.h>
