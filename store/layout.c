@@ -23,7 +23,7 @@ static const char empty_index[] = "{\"schemaVersion\":2,\"mediaType\":"
 				  "\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
 
 static const char *const directories[] = {
-	LAYOUT_DB,  LAYOUT_BLOBS,   LAYOUT_BLOBS "/sha256", LAYOUT_BLOBS "/sha512", LAYOUT_AUX,
+	INDEX_DIR,  LAYOUT_BLOBS,   LAYOUT_BLOBS "/sha256", LAYOUT_BLOBS "/sha512", LAYOUT_AUX,
 	LAYOUT_TMP, LAYOUT_PARTIAL, LAYOUT_LEASES,          LAYOUT_TRASH,
 };
 
@@ -76,7 +76,7 @@ static bool ours(const char *name)
 {
 	static const char *const files[] = {
 		LAYOUT_VERSION_FILE, LAYOUT_LOCK,     LAYOUT_GATE,      LAYOUT_OCI,  LAYOUT_INDEX,
-		LAYOUT_BLOBS,        LAYOUT_AUX,      LAYOUT_TMP,       LAYOUT_DB,   LAYOUT_LEASES,
+		LAYOUT_BLOBS,        LAYOUT_AUX,      LAYOUT_TMP,       INDEX_DIR,   LAYOUT_LEASES,
 		LAYOUT_TRASH,        LAYOUT_INSTALLS, LAYOUT_INDEX_BAD, "lost+found"};
 	size_t i;
 

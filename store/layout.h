@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "store/index/index.h"
 #include "varve-store.h"
 
 #define LAYOUT_VERSION_FILE "VERSION"
@@ -12,9 +13,8 @@
 #define LAYOUT_INSTALLS     "installs.json"
 #define LAYOUT_LOCK         "lock"
 #define LAYOUT_GATE         "gate"
-#define LAYOUT_DB           "db"
-#define LAYOUT_BALLAST      "db/ballast"
-#define LAYOUT_MIRROR_LOCK  "db/mirror"
+#define LAYOUT_BALLAST      INDEX_DIR "/ballast"
+#define LAYOUT_MIRROR_LOCK  INDEX_DIR "/mirror"
 #define LAYOUT_BLOBS        "blobs"
 #define LAYOUT_AUX          "aux"
 #define LAYOUT_TMP          "tmp"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verify the store, part by part; repair on request. */
 #include "store/care/check.h"
+#include "store/index/index.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -54,13 +55,13 @@ static int check_database(struct check *c, struct varve_err *e)
 	}
 	(void)varve_err_text(&why, text, sizeof(text));
 	if (!check_repairs(c)) {
-		check_report(c, CHECK_ERROR, "database", LAYOUT_DB, "%s", text);
+		check_report(c, CHECK_ERROR, "database", INDEX_DIR, "%s", text);
 		return 0;
 	}
 	r = rebuild_all(c, e);
 	if (r < 0)
 		return r;
-	check_report(c, CHECK_REPAIRED, "database", LAYOUT_DB,
+	check_report(c, CHECK_REPAIRED, "database", INDEX_DIR,
 		     "was damaged; it was made again from the blobs and index.json");
 	return 1;
 }

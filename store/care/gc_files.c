@@ -2,6 +2,7 @@
 /* The files that gc removes beside blobs: partial downloads, trash, scratch, dead leases, derived
  * data, orphans. */
 #include "store/care/gc_files.h"
+#include "store/index/index.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -251,7 +252,7 @@ int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e)
 		{LAYOUT_TRASH, see_trash},
 		{LAYOUT_TMP, see_scratch},
 		{LAYOUT_LEASES, see_lease},
-		{LAYOUT_DB, see_db},
+		{INDEX_DIR, see_db},
 		{".", see_root},
 		{LAYOUT_AUX, see_kind},
 		{LAYOUT_BLOBS "/sha256", see_blob},

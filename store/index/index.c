@@ -6,7 +6,6 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
-#include "store/layout.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -94,17 +93,17 @@ static int env_open(struct index *ix, struct varve_err *e)
 int index_create(int root, struct varve_err *e)
 {
 	char file[64], random[17], tmp[32];
-	VARVE_CLOSE int db = openat(root, LAYOUT_DB, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	VARVE_CLOSE int db = openat(root, INDEX_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	VARVE_CLOSE int lock = -1;
 	MDB_dbi dbi[INDEX_N_TABLES];
 	MDB_env *env;
 	int rc;
 
 	if (db < 0)
-		return varve_fail_errno(e, "open " LAYOUT_DB);
+		return varve_fail_errno(e, "open " INDEX_DIR);
 	lock = openat(db, SEAL_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (lock < 0)
-		return varve_fail_errno(e, "make " LAYOUT_DB "/" SEAL_FILE);
+		return varve_fail_errno(e, "make " INDEX_DIR "/" SEAL_FILE);
 	if (faccessat(db, INDEX_DATA, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	fsx_random_name(random);
@@ -117,7 +116,7 @@ int index_create(int root, struct varve_err *e)
 	}
 	if (rc || renameat(db, tmp, db, INDEX_DATA) < 0 || fsync(db) < 0) {
 		errno = rc == 0 ? errno : rc > 0 ? index_true_reason(rc, db) : EIO;
-		rc = varve_fail_errno(e, "make " LAYOUT_DB "/" INDEX_DATA);
+		rc = varve_fail_errno(e, "make " INDEX_DIR "/" INDEX_DATA);
 		(void)unlinkat(db, tmp, 0);
 		return rc;
 	}
@@ -174,13 +173,13 @@ int index_open(struct index **ret, int root, const char *path, bool read_only,
 	ix->path = strdup(path);
 	if (!ix->path)
 		return varve_fail_oom(e);
-	ix->db = openat(root, LAYOUT_DB, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	ix->db = openat(root, INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (ix->db >= 0)
 		ix->lock = openat(
 			ix->db, SEAL_FILE,
 			(read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (ix->lock < 0)
-		return varve_fail_errno(e, "open %s/" LAYOUT_DB "/" SEAL_FILE, path);
+		return varve_fail_errno(e, "open %s/" INDEX_DIR "/" SEAL_FILE, path);
 	*ret = VARVE_TAKE(ix);
 	return 0;
 }

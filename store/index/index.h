@@ -11,6 +11,9 @@
  */
 #pragma once
 
+/* The directory of the database, in the store. */
+#define INDEX_DIR "db"
+
 #include "store/base/buf.h"
 #include "varve-base.h"
 

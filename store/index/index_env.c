@@ -6,7 +6,6 @@
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/index/index_internal.h"
-#include "store/layout.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
@@ -19,7 +18,7 @@ const char *const index_table_names[INDEX_N_TABLES] = {
 
 const char *index_file(const char *path, const char *name, char *buf, size_t size)
 {
-	(void)snprintf(buf, size, "%s/" LAYOUT_DB "/%s", path, name);
+	(void)snprintf(buf, size, "%s/" INDEX_DIR "/%s", path, name);
 	return buf;
 }
 

@@ -6,7 +6,6 @@
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/index/index_internal.h"
-#include "store/layout.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>

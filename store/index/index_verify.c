@@ -10,7 +10,6 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/index/index_pages.h"
-#include "store/layout.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -39,7 +38,7 @@ int index_check_pages(const struct index *ix, const char *name, struct varve_err
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return errno == ENOENT
 			       ? index_fail_corrupt(ix, e, "its file is missing")
-			       : varve_fail_errno(e, "open %s/" LAYOUT_DB "/%s", ix->path, name);
+			       : varve_fail_errno(e, "open %s/" INDEX_DIR "/%s", ix->path, name);
 	f.size = (uint64_t)st.st_size;
 	f.map_size = index_map_for(f.size);
 	r = pages_check(&f, &why);
