@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stages of a pull: resolve, documents, what is missing, transfers, one commit per image. */
-#include "fetch/pull.h"
+#include "fetch/blobs/pull.h"
 
 #include "fetch/official/official.h"
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/blobs/pull.h"
 #include "fetch/http/encoding.h"
-#include "fetch/pull.h"
 #include "fetch/registry/exchange.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"

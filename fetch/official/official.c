@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/config/official_path.h"
 #include "fetch/official/dockerfile.h"
-#include "fetch/official/official_path.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

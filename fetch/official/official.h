@@ -2,8 +2,8 @@
 /* Official images from their source: the library file, the git tree at its commit, the tarball. */
 #pragma once
 
+#include "fetch/blobs/pull.h"
 #include "fetch/official/official_library.h"
-#include "fetch/pull.h"
 
 /* One image of a run. */
 struct official {

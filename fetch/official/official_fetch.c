@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/official/official_path.h"
+#include "fetch/config/official_path.h"
 #include "fetch/registry/exchange.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"

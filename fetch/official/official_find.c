@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "fetch/official/official_path.h"
+#include "fetch/config/official_path.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/text.h"

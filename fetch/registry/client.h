@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fetch/auth/credentials.h"
-#include "fetch/config.h"
+#include "fetch/config/config.h"
 #include "fetch/http/http.h"
 #include "fetch/http/proxy.h"
 

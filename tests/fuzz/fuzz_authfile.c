@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fetch/auth/authfile.h"
-#include "fetch/config_read.h"
+#include "fetch/config/config_read.h"
 #include "fetch/registry/regerror.h"
 #include "fetch/registry/token.h"
 

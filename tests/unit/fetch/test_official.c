@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/config/official_path.h"
 #include "fetch/official/official_library.h"
-#include "fetch/official/official_path.h"
 #include "store/base/compiler.h"
 
 #define C1 "1111111111111111111111111111111111111111"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "fetch/auth/authfile.h"
-#include "fetch/config_read.h"
+#include "fetch/config/config_read.h"
 #include "store/base/compiler.h"
 
 /* "dXNlcjpwYTpzcw==" is user:pa:ss, "aDpo" is h:h, "bjpu" is n:n */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths inside a git tree and the URLs under which a raw-file host serves them. */
-#include "fetch/official/official_path.h"
+#include "fetch/config/official_path.h"
 
 #include <ctype.h>
 #include <string.h>

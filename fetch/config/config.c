@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Read the configuration file and look things up in it (docs/varve-config.5). */
-#include "fetch/config.h"
+#include "fetch/config/config.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/config_read.h"
+#include "fetch/config/config_read.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/pull.h"
-#include "fetch/transfer.h"
+#include "fetch/blobs/pull.h"
+#include "fetch/blobs/transfer.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "fetch/http/url.h"
-#include "fetch/official/official_path.h"
+#include "fetch/config/official_path.h"
 #include "varve-fetch.h"
 
 #define CONFIG_MIRRORS_MAX 32

@@ -2,7 +2,7 @@
 /* The text of a configuration file into a struct; pure. */
 #pragma once
 
-#include "fetch/config.h"
+#include "fetch/config/config.h"
 
 /* error false: worth a warning (an unknown member). member: "registries.docker.io.mirrors[0].url".
  */

@@ -3,7 +3,7 @@
  * reads along. */
 #pragma once
 
-#include "fetch/pull.h"
+#include "fetch/blobs/pull.h"
 #include "fetch/registry/exchange.h"
 #include "store/ingest.h"
 

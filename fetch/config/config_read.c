@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The text of a configuration file into a struct; pure. */
-#include "fetch/config_read.h"
+#include "fetch/config/config_read.h"
 
 #include <stdlib.h>
 #include <string.h>
