@@ -28,6 +28,8 @@ extern const struct opt_row global_rows[];
 extern const size_t n_global_rows;
 
 struct cli {
+	const struct cli_command *const *commands; /* all_commands, given by main() */
+	size_t n_commands;
 	const struct cli_command *command;
 	struct globals g;
 	struct varve_ctx ctx;
@@ -47,14 +49,12 @@ struct cli_command {
 	size_t n_rows, options_size;
 };
 /* Sorted as "varve help" shows them. */
-extern const struct cli_command *const commands[];
-extern const size_t n_commands;
-const struct cli_command *command_find(const char *name);
+const struct cli_command *command_find(const struct cli *c, const char *name);
 /* The command that was perhaps meant; NULL if none. */
-const char *command_nearest(const char *name);
+const char *command_nearest(const struct cli *c, const char *name);
 
 /* --- help.c --- */
-void help_general(void);
+void help_general(const struct cli *c);
 void help_command(const struct cli_command *cmd);
 
 /* --- places.c: where things are (ARCHITECTURE 4) --- */

@@ -32,3 +32,7 @@ extern const struct cli_command cmd_switch;
 extern const struct cli_command cmd_tag;
 extern const struct cli_command cmd_unpin;
 extern const struct cli_command cmd_version;
+
+/* All of them, in the order in which help shows them. */
+extern const struct cli_command *const all_commands[];
+extern const size_t n_all_commands;

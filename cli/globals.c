@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The global options and the table of commands. */
+/* The global options, and commands by name. */
 #include "cli/cli.h"
 
 #include <string.h>
-
-#include "cli/commands.h"
 
 #define AT(member) offsetof(struct globals, member)
 const struct opt_row global_rows[] = {
@@ -23,40 +21,6 @@ const struct opt_row global_rows[] = {
 #undef AT
 const size_t n_global_rows = ARRAY_SIZE(global_rows);
 
-/* clang-format off */
-const struct cli_command *const commands[] = {
-	&cmd_pull,
-	&cmd_install,
-	&cmd_switch,
-	&cmd_rollback,
-	&cmd_list,
-	&cmd_inspect,
-	&cmd_plan,
-	&cmd_files,
-	&cmd_cat,
-	&cmd_diff,
-	&cmd_import,
-	&cmd_export,
-	&cmd_have,
-	&cmd_push,
-	&cmd_tag,
-	&cmd_remove,
-	&cmd_pin,
-	&cmd_unpin,
-	&cmd_gc,
-	&cmd_check,
-	&cmd_df,
-	&cmd_outdated,
-	&cmd_login,
-	&cmd_logout,
-	&cmd_registry,
-	&cmd_config,
-	&cmd_help,
-	&cmd_version,
-};
-/* clang-format on */
-const size_t n_commands = ARRAY_SIZE(commands);
-
 /* What other tools call it. */
 static const struct {
 	const char *name, *ours;
@@ -70,22 +34,22 @@ static const struct {
 	{"update", "outdated"},
 };
 
-const struct cli_command *command_find(const char *name)
+const struct cli_command *command_find(const struct cli *c, const char *name)
 {
-	for (size_t i = 0; i < n_commands; i++)
-		if (strcmp(commands[i]->name, name) == 0)
-			return commands[i];
+	for (size_t i = 0; i < c->n_commands; i++)
+		if (strcmp(c->commands[i]->name, name) == 0)
+			return c->commands[i];
 	return NULL;
 }
 
-const char *command_nearest(const char *name)
+const char *command_nearest(const struct cli *c, const char *name)
 {
 	const char *names[64];
 
 	for (size_t i = 0; i < ARRAY_SIZE(synonyms); i++)
-		if (strcmp(synonyms[i].name, name) == 0 && command_find(synonyms[i].ours))
+		if (strcmp(synonyms[i].name, name) == 0 && command_find(c, synonyms[i].ours))
 			return synonyms[i].ours;
-	for (size_t i = 0; i < n_commands; i++)
-		names[i] = commands[i]->name;
-	return opt_nearest(name, names, n_commands, sizeof(names[0]));
+	for (size_t i = 0; i < c->n_commands; i++)
+		names[i] = c->commands[i]->name;
+	return opt_nearest(name, names, c->n_commands, sizeof(names[0]));
 }

@@ -38,14 +38,14 @@ static void print_rows(const struct opt_row *rows, size_t n)
 	}
 }
 
-void help_general(void)
+void help_general(const struct cli *c)
 {
 	out_printf("%svarve%s [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n\n"
 		   "Fetches each layer of an image once, keeps it, and builds root filesystems.\n\n"
 		   "%sCommands%s\n",
 		   out_bold(), out_plain(), out_bold(), out_plain());
-	for (size_t i = 0; i < n_commands; i++)
-		out_printf("  %-10s  %s\n", commands[i]->name, commands[i]->summary);
+	for (size_t i = 0; i < c->n_commands; i++)
+		out_printf("  %-10s  %s\n", c->commands[i]->name, c->commands[i]->summary);
 	out_printf("\n%sGlobal options%s (before or after the command)\n", out_bold(), out_plain());
 	print_rows(global_rows, n_global_rows);
 	out_printf("\nvarve help COMMAND shows its options. To begin: varve pull debian:sid\n");
@@ -79,13 +79,14 @@ static void dump_rows(const char *command, const struct opt_row *rows, size_t n)
 
 /* Lines of tab-separated fields: "command NAME ARGS SUMMARY", "option COMMAND LONG LETTER ARG KIND
  * HELP" (COMMAND "-" for the globals), "error SLUG STATUS TEXT". */
-static void dump(void)
+static void dump(const struct cli *c)
 {
 	dump_rows("-", global_rows, n_global_rows);
-	for (size_t i = 0; i < n_commands; i++) {
-		out_printf("command\t%s\t%s\t%s\n", commands[i]->name,
-			   commands[i]->args ? commands[i]->args : "-", commands[i]->summary);
-		dump_rows(commands[i]->name, commands[i]->rows, commands[i]->n_rows);
+	for (size_t i = 0; i < c->n_commands; i++) {
+		out_printf("command\t%s\t%s\t%s\n", c->commands[i]->name,
+			   c->commands[i]->args ? c->commands[i]->args : "-",
+			   c->commands[i]->summary);
+		dump_rows(c->commands[i]->name, c->commands[i]->rows, c->commands[i]->n_rows);
 	}
 #define ROW(symbol, number, slug, text, status)                                                    \
 	out_printf("error\t%s\t%d\t%s\n", slug, (int)(status), text);
@@ -114,14 +115,14 @@ static int json_help(struct cli *c, const struct cli_command *only, struct varve
 
 	json_rows(j, global_rows, n_global_rows);
 	varve_json_array(j, "commands");
-	for (size_t i = 0; i < n_commands; i++) {
-		if (only && only != commands[i])
+	for (size_t i = 0; i < c->n_commands; i++) {
+		if (only && only != c->commands[i])
 			continue;
 		varve_json_object(j, NULL);
-		varve_json_str(j, "name", commands[i]->name);
-		varve_json_str(j, "arguments", commands[i]->args);
-		varve_json_str(j, "summary", commands[i]->summary);
-		json_rows(j, commands[i]->rows, commands[i]->n_rows);
+		varve_json_str(j, "name", c->commands[i]->name);
+		varve_json_str(j, "arguments", c->commands[i]->args);
+		varve_json_str(j, "summary", c->commands[i]->summary);
+		json_rows(j, c->commands[i]->rows, c->commands[i]->n_rows);
 		varve_json_end_object(j);
 	}
 	varve_json_end_array(j);
@@ -144,8 +145,8 @@ static int run_help(struct cli *c, const void *options, int argc, char **argv, s
 	if (argc > 0) {
 		const char *near;
 
-		cmd = command_find(argv[0]);
-		near = cmd ? NULL : command_nearest(argv[0]);
+		cmd = command_find(c, argv[0]);
+		near = cmd ? NULL : command_nearest(c, argv[0]);
 		if (!cmd)
 			return varve_fail(e, VARVE_E_USAGE, "no command %s%s%s%s",
 					  VARVE_TEXT_SAFE(argv[0]), near ? "; did you mean " : "",
@@ -154,11 +155,11 @@ static int run_help(struct cli *c, const void *options, int argc, char **argv, s
 	if (c->g.json)
 		return json_help(c, cmd, e);
 	if (o->dump)
-		dump();
+		dump(c);
 	else if (cmd)
 		help_command(cmd);
 	else
-		help_general();
+		help_general(c);
 	return 0;
 }
 

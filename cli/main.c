@@ -11,7 +11,7 @@
 #include "cli/progress.h"
 
 /* "--platform" before the command: known, but elsewhere. */
-static int explain_misplaced(const char *arg, int r, struct varve_err *e)
+static int explain_misplaced(const struct cli *c, const char *arg, int r, struct varve_err *e)
 {
 	char name[64] = "";
 	size_t n = arg ? strcspn(arg, "=") : 0;
@@ -19,11 +19,11 @@ static int explain_misplaced(const char *arg, int r, struct varve_err *e)
 	if (n < 3 || n - 2 >= sizeof(name) || strncmp(arg, "--", 2) != 0)
 		return r;
 	memcpy(name, arg + 2, n - 2);
-	for (size_t i = 0; i < n_commands; i++)
-		if (opt_find(commands[i]->rows, commands[i]->n_rows, name))
+	for (size_t i = 0; i < c->n_commands; i++)
+		if (opt_find(c->commands[i]->rows, c->commands[i]->n_rows, name))
 			return varve_fail(e, VARVE_E_USAGE,
 					  "--%s is an option of %s: write it after the command",
-					  name, commands[i]->name);
+					  name, c->commands[i]->name);
 	return r;
 }
 
@@ -39,7 +39,7 @@ static int parse_globals(struct cli *c, int argc, char **argv, int *ret_used, st
 
 			/* The first word that the prefix cannot do without is the culprit. */
 			if (opt_parse(&again, 1, i + 1, argv, true, NULL, &used, NULL) < 0)
-				return explain_misplaced(argv[i], r, e);
+				return explain_misplaced(c, argv[i], r, e);
 		}
 	return r;
 }
@@ -48,10 +48,10 @@ static int find_command(struct cli *c, const char *name, struct varve_err *e)
 {
 	const char *near;
 
-	c->command = command_find(name);
+	c->command = command_find(c, name);
 	if (c->command)
 		return 0;
-	near = command_nearest(name);
+	near = command_nearest(c, name);
 	if (near)
 		return varve_fail(e, VARVE_E_USAGE, "no command %s; did you mean %s?",
 				  VARVE_TEXT_SAFE(name), near);
@@ -135,7 +135,7 @@ static int run(struct cli *c, int argc, char **argv, struct varve_err *e)
 	if (!c->g.help)
 		return varve_fail(e, VARVE_E_USAGE,
 				  "no command given; to begin: varve pull debian:sid");
-	help_general();
+	help_general(c);
 	return 0;
 }
 
@@ -150,7 +150,7 @@ static bool asked_for_json(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct cli c = {0};
+	struct cli c = {.commands = all_commands, .n_commands = n_all_commands, 0};
 	struct varve_err e = VARVE_ERR_INIT;
 	int r, status;
 
