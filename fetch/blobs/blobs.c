@@ -5,6 +5,7 @@
 
 #include "fetch/blobs/pull.h"
 #include "fetch/blobs/transfer.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
@@ -138,7 +139,7 @@ static void start_more(struct pull *p)
 		if (p->n_following > p->jobs) {
 			p->poll.fire = on_poll;
 			p->poll.user = p;
-			http_timer_set(p->client->http, &p->poll, http_now_ms() + POLL_MS);
+			http_timer_set(p->client->http, &p->poll, clock_now_ms() + POLL_MS);
 			break;
 		}
 		r = start_one(p, &p->needs[p->next_need++]);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "fetch/http/encoding.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
@@ -33,7 +34,7 @@ static void tell(struct transfer *t, bool finished)
 		.resumed = t->resumed,
 		.finished = finished,
 	};
-	uint64_t now = http_now_ms();
+	uint64_t now = clock_now_ms();
 
 	if (!finished && now < t->told_ms + TELL_MS)
 		return;
@@ -466,7 +467,7 @@ static int open_ingest(struct transfer *t)
 		tell(t, false);
 		t->poll.fire = poll_again;
 		t->poll.user = t;
-		http_timer_set(t->pull->client->http, &t->poll, http_now_ms() + WAIT_POLL_MS);
+		http_timer_set(t->pull->client->http, &t->poll, clock_now_ms() + WAIT_POLL_MS);
 		return 1;
 	}
 	if (t->waiting) {

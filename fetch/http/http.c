@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fetch/http/url.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -15,14 +16,6 @@
 #define POLL_MS         50u /* how late a cancellation may be seen */
 #define WATCHDOG_MS     200u
 #define LOOP_BLOCKED_MS 200u
-
-uint64_t http_now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 int http_new(struct http **ret, const struct varve_ctx *ctx, unsigned jobs, struct varve_err *e)
 {
@@ -118,7 +111,7 @@ int http_start(struct http *h, struct http_request *rq, struct varve_err *e)
 	buf_reset(&rq->body);
 	rq->body.max = rq->body_max;
 	rq->loop = h;
-	rq->started_ms = rq->window_ms = http_now_ms();
+	rq->started_ms = rq->window_ms = clock_now_ms();
 	rq->list = NULL;
 	rq->easy = curl_easy_init();
 	if (!rq->easy)
@@ -233,7 +226,7 @@ static bool overdue(struct http_request *rq, uint64_t now, enum http_failure *wh
 
 static void watch(struct http *h)
 {
-	uint64_t now = http_now_ms();
+	uint64_t now = clock_now_ms();
 	enum http_failure why;
 	bool again = true;
 
@@ -257,7 +250,7 @@ static void watch(struct http *h)
 /* Time that we spent ourselves (fsync, hashing, a helper) is not the server's. Returns the time. */
 static uint64_t forgive(struct http *h, uint64_t since)
 {
-	uint64_t now = http_now_ms();
+	uint64_t now = clock_now_ms();
 
 	if (now < since + LOOP_BLOCKED_MS)
 		return now;
@@ -292,7 +285,7 @@ void http_timer_set(struct http *h, struct http_timer *t, uint64_t at_ms)
 /* Returns the time until the next one, at most POLL_MS. */
 static unsigned fire_timers(struct http *h)
 {
-	uint64_t now = http_now_ms(), wait = POLL_MS;
+	uint64_t now = clock_now_ms(), wait = POLL_MS;
 	bool again = true;
 
 	while (again) {
@@ -315,7 +308,7 @@ int http_run(struct http *h, const bool *until, struct varve_err *e)
 	int running, r;
 
 	while (!*until) {
-		uint64_t begin = http_now_ms();
+		uint64_t begin = clock_now_ms();
 		unsigned wait;
 
 		r = ctx_check(h->ctx, e);

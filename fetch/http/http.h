@@ -124,7 +124,6 @@ bool http_active(const struct http_request *rq);
 
 void http_timer_set(struct http *h, struct http_timer *t, uint64_t at_ms);
 void http_timer_stop(struct http *h, struct http_timer *t);
-uint64_t http_now_ms(void); /* monotonic */
 
 /* Run until *until; VARVE_E_INTERRUPTED within 100 ms of a cancellation. */
 int http_run(struct http *h, const bool *until, struct varve_err *e);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fetch/http/url.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 
@@ -58,7 +59,7 @@ bool http_see_response(struct http_request *rq)
 	if (rq->response_seen)
 		return true;
 	rq->response_seen = true;
-	rq->window_ms = http_now_ms();
+	rq->window_ms = clock_now_ms();
 	rq->window_bytes = 0;
 	if (rq->status != 200 && rq->status != 206) {
 		rq->body.max = VARVE_MIN(rq->body_max, (size_t)HTTP_ERROR_BODY_MAX);
@@ -108,7 +109,7 @@ static size_t on_read(char *p, size_t one, size_t n, void *user)
 	if (rq->upload_fd < 0)
 		memcpy(p, (const char *)rq->upload + rq->sent, want);
 	rq->sent += want;
-	rq->window_ms = http_now_ms();
+	rq->window_ms = clock_now_ms();
 	return want;
 }
 

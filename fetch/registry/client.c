@@ -13,15 +13,6 @@
 
 #define WARNED_MAX 65536
 
-uint32_t client_random(void)
-{
-	uint32_t r = 0;
-
-	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
-		r = (uint32_t)http_now_ms() * 2654435761u;
-	return r;
-}
-
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
 	       unsigned jobs, struct varve_err *e)
 {

@@ -94,4 +94,3 @@ bool endpoint_is(const struct endpoint *p, const struct url *u);
 /* One endpoint by authority; made if new. */
 int client_endpoint(struct client *c, const char *authority, const char *prefix, bool insecure,
 		    struct endpoint **ret, struct varve_err *e);
-uint32_t client_random(void);

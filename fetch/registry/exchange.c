@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fetch/registry/token.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -70,7 +71,7 @@ void call_fail(struct call *c, int r)
 static bool usable(const struct call *c, size_t i, bool breaker)
 {
 	const struct target *t = &c->targets[i];
-	uint64_t now = http_now_ms();
+	uint64_t now = clock_now_ms();
 
 	if (c->by_tag ? !t->resolve : !t->pull && t->endpoint)
 		return false;
@@ -133,7 +134,7 @@ static void on_timer(struct http_timer *t)
 
 void exchange_pause(struct host *h, uint64_t ms)
 {
-	uint64_t at = http_now_ms() + ms;
+	uint64_t at = clock_now_ms() + ms;
 
 	h->not_before_ms = VARVE_MAX(h->not_before_ms, at);
 }
@@ -162,11 +163,11 @@ void exchange_try_later(struct call *c)
 		move_on(c);
 		return;
 	}
-	if (!retry_allowed(&c->budget, bytes, http_now_ms(), tries_allowed(c))) {
+	if (!retry_allowed(&c->budget, bytes, clock_now_ms(), tries_allowed(c))) {
 		exchange_next_place(c);
 		return;
 	}
-	exchange_pause(h, retry_backoff_ms(h->failures, client_random()));
+	exchange_pause(h, retry_backoff_ms(h->failures, clock_random()));
 	h->failures++;
 	varve_err_reset(&c->err);
 	c->redirected = false;
@@ -325,7 +326,7 @@ void exchange_send(struct call *c)
 		exchange_next_place(c);
 		return;
 	}
-	if (c->host->not_before_ms > http_now_ms()) {
+	if (c->host->not_before_ms > clock_now_ms()) {
 		c->timer.fire = on_timer;
 		c->timer.user = c;
 		http_timer_set(c->client->http, &c->timer, c->host->not_before_ms);

@@ -8,6 +8,7 @@
 
 #include "fetch/registry/ratelimit.h"
 #include "fetch/registry/regerror.h"
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -116,7 +117,7 @@ static void network_failed(struct call *c)
 	(void)varve_fail(&c->err, network_code(rq), "%s: %s (%s)", call_place(c),
 			 network_advice(rq), TEXT_SAFE(rq->error));
 	if (c->targets[c->at].mirror && !rq->status)
-		c->host->broken_until_ms = http_now_ms() + BREAKER_MS;
+		c->host->broken_until_ms = clock_now_ms() + BREAKER_MS;
 	if (transient)
 		exchange_try_later(c);
 	else
@@ -243,7 +244,7 @@ static void too_busy(struct call *c)
 	fail_status(c, limited ? VARVE_E_RATELIMIT : VARVE_E_HTTP, what);
 	if (asked && wait) {
 		/* Not all of a fleet at the same moment. */
-		exchange_pause(c->host, wait * 1000 + client_random() % PAUSE_JITTER_MS);
+		exchange_pause(c->host, wait * 1000 + clock_random() % PAUSE_JITTER_MS);
 		if (!c->host->pause_told)
 			log_warn(c->client->ctx, "fetch", "%s asks to wait %llu s%s", call_place(c),
 				 (unsigned long long)wait, quota);

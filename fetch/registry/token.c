@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/json.h"
@@ -114,7 +115,7 @@ struct token *token_find(struct client *c, const struct endpoint *p, const char 
 
 bool token_usable(const struct token *t)
 {
-	return t->state == TOKEN_READY && http_now_ms() < t->refresh_ms;
+	return t->state == TOKEN_READY && clock_now_ms() < t->refresh_ms;
 }
 
 void token_drop(struct token *t, const char *authorization)
@@ -516,7 +517,7 @@ static void fetch_done(struct call *f)
 		t->value = a.value;
 		t->state = TOKEN_READY;
 		/* At nine tenths of its life, so that it does not end on the way. */
-		t->refresh_ms = http_now_ms() + a.lifetime_s * 900;
+		t->refresh_ms = clock_now_ms() + a.lifetime_s * 900;
 	}
 	free_fetch(f);
 	wake_waiters(t, r, &e);
