@@ -3,6 +3,7 @@
  * Become root of a user namespace that has the caller's subordinate ids (subuid(5), newuidmap(1)),
  * so that an ordinary user's tree keeps the owners of its image.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <sched.h>
@@ -11,9 +12,14 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "materialize/finish/users.h"
+#include "materialize/confine/userns.h"
+
+#include "store/base/buf.h"
 #include "store/base/compiler.h"
+#include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/text.h"
+#include "varve-materialize.h"
 
 #define SUBID_MAX (1u << 20)
 
@@ -132,7 +138,7 @@ static int enter(const struct range *uids, const struct range *gids, struct varv
 	return 0;
 }
 
-bool users_are_mapped(void)
+bool userns_is_mapped(void)
 {
 	struct span text, first, second;
 	bool mapped = true;

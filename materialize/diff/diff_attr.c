@@ -3,6 +3,7 @@
  * The attributes of one installed entry beside those of the plan. What this file system cannot hold
  * is no change: a nameless file is asked, since no system call tells the limits.
  */
+#include "materialize/confine/userns.h"
 #include "materialize/diff/diff.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ int diff_tell(struct diff *d, enum varve_diff_kind kind, const char *path, unsig
 void diff_attr_init(struct diff *d)
 {
 	uint32_t made = d->opt->made;
-	bool mapped = users_are_mapped();
+	bool mapped = userns_is_mapped();
 
 	d->probe = PROBE_UNTRIED;
 	d->user_xattrs_only = d->opt->unprivileged || made & VARVE_MADE_UNPRIVILEGED;

@@ -40,7 +40,5 @@ void etc_put(struct etc_file *f, const char *key, const char *line);
 bool etc_set_field(struct etc_file *f, const char *key, unsigned i, struct span value);
 /* Set one key of one [section]; all else stays byte for byte. */
 void etc_set_ini(struct etc_file *f, const char *section, const char *key, const char *value);
-/* True if this process is in a user namespace that has ids of its own. */
-bool users_are_mapped(void);
 /* Can be the name of a user, a group or a host: no ":", "/", blanks or control characters. */
 bool etc_name_is_good(const char *name);

@@ -15,8 +15,8 @@
 
 #include "materialize/apply/apply.h"
 #include "materialize/confine/cage.h"
+#include "materialize/confine/userns.h"
 #include "materialize/disk/sync_ahead.h"
-#include "materialize/finish/users.h"
 #include "materialize/spool/spool.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
@@ -279,7 +279,7 @@ static uint32_t how_made(const struct job *j)
 		made |= VARVE_MADE_NO_OWNERS;
 	if (geteuid() != 0)
 		made |= VARVE_MADE_UNPRIVILEGED;
-	if (users_are_mapped())
+	if (userns_is_mapped())
 		made |= VARVE_MADE_USERNS;
 	if (lost->devices)
 		made |= VARVE_MADE_NO_DEVICES;
