@@ -2,8 +2,6 @@
 /* Compressed input: the next bytes of a source, for whichever codec reads. */
 
 #include "materialize/codec/inflate_codec.h"
-#include "materialize/tar/tar.h"
-#include "materialize/tar/tar_header.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "materialize/codec/sink.h"
-#include "materialize/tar/tar_out.h"
+#include "materialize/export/tar_out.h"
 #include "store/oci/oci.h"
 #include "varve-materialize.h"
 

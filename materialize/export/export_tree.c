@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "materialize/export/export_bodies.h"
-#include "materialize/tar/tar_out.h"
+#include "materialize/export/tar_out.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tar writer: ustar headers, pax records for what they cannot hold, GNU sparse 1.0. */
-#include "materialize/tar/tar_out.h"
+#include "materialize/export/tar_out.h"
 
 #include <stdio.h>
 #include <stdlib.h>
