@@ -452,8 +452,8 @@ static int check_userns(const struct question *q, bool was, bool now, struct var
 	return 0;
 }
 
-int install_again(struct cli *c, const struct install_options *o, const struct question *q,
-		  struct varve_err *e)
+static int install_again(struct cli *c, const struct install_options *o, const struct question *q,
+			 struct varve_err *e)
 {
 	struct install_options anew = *o;
 	struct job job = {.c = c, .o = &anew};
@@ -526,7 +526,8 @@ static int run_install(struct cli *c, const void *options, int argc, char **argv
 		r = finishing_check(&o->finishing, e);
 	if (r < 0)
 		return r;
-	return o->all_outdated ? reinstall_outdated(c, o, e) : install_one(c, o, argv[0], e);
+	return o->all_outdated ? reinstall_outdated(c, o, install_again, e)
+			       : install_one(c, o, argv[0], e);
 }
 
 const struct cli_command cmd_install = {

@@ -19,7 +19,8 @@ struct install_options {
  * The tag of an installed tree is pulled again, and the tree built anew under its label: for its
  * platform, from its source, with the users, hooks and settings of the command that made it.
  */
-int install_again(struct cli *c, const struct install_options *o, const struct question *q,
-		  struct varve_err *e);
+typedef int install_again_fn(struct cli *c, const struct install_options *o,
+			     const struct question *q, struct varve_err *e);
 /* All trees whose tags have moved. One that cannot be made anew is told, and the others go on. */
-int reinstall_outdated(struct cli *c, const struct install_options *o, struct varve_err *e);
+int reinstall_outdated(struct cli *c, const struct install_options *o, install_again_fn *again,
+		       struct varve_err *e);

@@ -10,7 +10,7 @@ struct again {
 
 /* One tree that cannot be made anew says nothing about the others. */
 static int again_one(struct cli *c, const struct install_options *o, const struct question *q,
-		     struct again *n, struct varve_err *e)
+		     install_again_fn *again, struct again *n, struct varve_err *e)
 {
 	char text[1024];
 	int r;
@@ -29,7 +29,7 @@ static int again_one(struct cli *c, const struct install_options *o, const struc
 		message_warn(c, "%s: %s", VARVE_TEXT_SAFE(q->label), q->error);
 		return 0;
 	}
-	r = install_again(c, o, q, e);
+	r = again(c, o, q, e);
 	if (r == 0 || r == -VARVE_E_INTERRUPTED)
 		return r;
 	n->failed++;
@@ -39,7 +39,8 @@ static int again_one(struct cli *c, const struct install_options *o, const struc
 	return 0;
 }
 
-int reinstall_outdated(struct cli *c, const struct install_options *o, struct varve_err *e)
+int reinstall_outdated(struct cli *c, const struct install_options *o, install_again_fn *again,
+		       struct varve_err *e)
 {
 	struct questions q = {0};
 	struct again n = {0};
@@ -54,7 +55,7 @@ int reinstall_outdated(struct cli *c, const struct install_options *o, struct va
 	if (r == 0 && c->g.json)
 		varve_json_array(cli_json(c, "varve.reinstall/1"), "installs");
 	for (size_t i = 0; i < q.n && r == 0; i++)
-		r = again_one(c, o, &q.items[i], &n, e);
+		r = again_one(c, o, &q.items[i], again, &n, e);
 	questions_done(&q);
 	if (r < 0)
 		return varve_wrap(e, r, "install --all-outdated");
