@@ -318,6 +318,7 @@ VARVE_PUBLIC int varve_store_df(struct varve_store *s, struct varve_df *ret, str
  * How the part that reads layers (varve-materialize.h: varve_layer_ops()) serves the part that
  * brings blobs in, so that neither includes the other.
  */
+struct layer_tee;
 struct varve_layer_ops {
 	/*
 	 * Follow a blob that is being written. fd is borrowed until finish; pread only. The job
@@ -341,7 +342,7 @@ struct varve_layer_ops {
 	int (*join)(struct varve_store *s, const struct varve_digest *blob,
 		    int (*put)(void *user, const void *p, size_t n, struct varve_err *e),
 		    void *user, struct varve_err *e);
-	struct varve_spool *spool; /* of varve_spool_ops(), else NULL */
+	const struct layer_tee *tee; /* of varve_spool_ops(), else NULL */
 };
 
 #ifdef __cplusplus

@@ -9,7 +9,7 @@
 #include "materialize/layer/layer_join.h"
 #include "materialize/layer/layer_read.h"
 #include "materialize/layer/layer_scan.h"
-#include "materialize/spool/spool.h"
+#include "materialize/layer/tee.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
@@ -36,7 +36,7 @@ struct follower {
 	struct varve_store *s;
 	struct varve_digest blob;
 	int fd;
-	struct varve_spool *spool; /* may be NULL */
+	const struct layer_tee *tee; /* may be NULL */
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -117,20 +117,6 @@ static bool was_restarted(struct follower *f)
 	return r;
 }
 
-static int spool_entry(void *user, const struct tar_entry *t, struct varve_err *e)
-{
-	(void)e;
-	spool_layer_entry(user, t);
-	return 0;
-}
-
-static int spool_body(void *user, const void *p, size_t n, struct varve_err *e)
-{
-	(void)e;
-	spool_layer_body(user, p, n);
-	return 0;
-}
-
 static bool stopped(struct follower *f)
 {
 	bool r;
@@ -169,10 +155,10 @@ static void give_back(struct follower *f)
 	(void)pthread_mutex_unlock(&decoding.lock);
 }
 
-static int scan_and_spool(struct follower *f, const struct inflate_source *src)
+static int scan_and_tee(struct follower *f, const struct inflate_source *src)
 {
-	struct spool_layer *l = spool_layer_new(f->spool, &f->blob);
-	struct tar_events tee = {spool_entry, spool_body, NULL, l};
+	void *l = f->tee ? f->tee->begin(f->tee->user, &f->blob) : NULL;
+	struct tar_events tee = {l ? f->tee->entry : NULL, l ? f->tee->body : NULL, NULL, l};
 	struct layer_scan_to to = {.toc = &f->file,
 				   .points = f->points,
 				   .limits = store_limits(f->s),
@@ -182,7 +168,8 @@ static int scan_and_spool(struct follower *f, const struct inflate_source *src)
 	int r = layer_scan(store_ctx(f->s), src, &to, &f->facts, &f->err);
 
 	give_back(f);
-	spool_layer_end(l, r == 0);
+	if (l)
+		f->tee->end(l, r == 0);
 	return r;
 }
 
@@ -199,7 +186,7 @@ static void drop_files(struct follower *f)
 /* What is parsed here comes straight from the network. */
 static int enter_cage(struct follower *f, struct varve_err *e)
 {
-	struct cage cage = {.ctx = store_ctx(f->s), .dirs = {spool_path(f->spool)}};
+	struct cage cage = {.ctx = store_ctx(f->s), .dirs = {f->tee ? f->tee->dir : NULL}};
 	struct cage_store paths = {0};
 	int r = cage_store(&cage, &paths, f->s, e);
 
@@ -226,7 +213,7 @@ static void *follow_thread(void *user)
 		if (f->result == 0)
 			f->result = zran_writer_new(&f->points, f->s, &f->blob, &f->err);
 		if (f->result == 0)
-			f->result = scan_and_spool(f, &src);
+			f->result = scan_and_tee(f, &src);
 	} while (was_restarted(f));
 	return NULL;
 }
@@ -251,7 +238,7 @@ static int ops_follow(const struct varve_layer_ops *ops, void **ret_job, struct 
 	f->s = s;
 	f->blob = *blob;
 	f->fd = fd;
-	f->spool = ops->spool;
+	f->tee = ops->tee;
 	(void)pthread_mutex_init(&f->lock, NULL);
 	(void)pthread_cond_init(&f->changed, NULL);
 	f->window = malloc(WINDOW);

@@ -397,6 +397,30 @@ struct sync_ahead *spool_take_sync(struct varve_spool *sp)
 	return ahead;
 }
 
+static void *tee_begin(void *user, const struct varve_digest *blob)
+{
+	return spool_layer_new(user, blob);
+}
+
+static int tee_entry(void *layer, const struct tar_entry *t, struct varve_err *e)
+{
+	(void)e;
+	spool_layer_entry(layer, t);
+	return 0;
+}
+
+static int tee_body(void *layer, const void *p, size_t n, struct varve_err *e)
+{
+	(void)e;
+	spool_layer_body(layer, p, n);
+	return 0;
+}
+
+static void tee_end(void *layer, bool ok)
+{
+	spool_layer_end(layer, ok);
+}
+
 int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const char *roots,
 		    unsigned threads, bool no_sync, struct varve_err *e)
 {
@@ -412,12 +436,13 @@ int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const
 	pthread_mutex_init(&sp->lock, NULL);
 	pthread_cond_init(&sp->changed, NULL);
 	sp->ops = *varve_layer_ops();
-	sp->ops.spool = sp;
 	r = open_dirs(sp, roots, e);
 	if (r < 0) {
 		varve_spool_free(sp);
 		return r;
 	}
+	sp->tee = (struct layer_tee){sp, sp->path, tee_begin, tee_entry, tee_body, tee_end};
+	sp->ops.tee = &sp->tee;
 	sp->ahead = no_sync ? NULL : sync_ahead_start(sp->dir);
 	threads = threads ? threads : (unsigned)VARVE_MAX(cores, 1L);
 	while (sp->n_writers < VARVE_MIN(threads, WRITERS_MAX) &&

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "materialize/layer/tee.h"
 #include "materialize/spool/spool.h"
 #include "materialize/spool/spool_tree.h"
 #include "store/base/buf.h"
@@ -74,6 +75,7 @@ struct varve_spool {
 	struct spool_layer *layers;
 	bool stop;
 	struct sync_ahead *ahead; /* NULL: nothing is synced, or install has taken it over */
+	struct layer_tee tee;     /* what ops tell us */
 	struct varve_layer_ops ops;
 };
 
