@@ -14,6 +14,8 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 
+#define BASIC_MAX 16384u
+
 #define HELPER_OUT_MAX (64u << 10)
 #define NOT_FOUND      "credentials not found in native keychain"
 
@@ -184,4 +186,16 @@ int credentials_find(struct credential *ret, const char *host, const char *path,
 			return r;
 	}
 	return https ? look_into_netrc(ret, host, e) : 0;
+}
+
+char *credential_basic(const struct credential *cr)
+{
+	VARVE_CLEANUP(buf_done) struct buf raw = {0}, out = {0};
+
+	buf_init_secret(&raw, BASIC_MAX);
+	buf_init_secret(&out, BASIC_MAX);
+	buf_printf(&raw, "%s:%s", cr->user ? cr->user : "", cr->secret);
+	buf_adds(&out, "Basic ");
+	text_base64_encode(raw.p, raw.n, &out);
+	return buf_take(&out);
 }

@@ -36,3 +36,5 @@ bool credentials_file_has(const char *file, bool legacy, const char *host);
 /* Ask one helper. 0 also when it knows nothing (CREDENTIAL_NONE). */
 int credentials_ask_helper(struct credential *ret, const char *name, const char *host,
 			   const struct varve_ctx *ctx, struct varve_err *e);
+/* "Basic ..." of a user and a password; malloc'ed, NULL without memory. */
+char *credential_basic(const struct credential *cr);

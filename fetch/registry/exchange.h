@@ -109,8 +109,6 @@ int call_challenged(struct call *c);
 /* A 403 came. True: the helper that gave the credential has to be asked again (2.19): send again.
  */
 bool call_forbidden(struct call *c);
-/* "Basic ..." of a user and a password; malloc'ed, NULL without memory. */
-char *exchange_basic(const struct credential *cr);
 /* Go on with what call_authorize() or call_challenged() interrupted. r < 0: c->err is filled. */
 void call_resume(struct call *c, int r);
 /* The places of c are through or the failure is final. */

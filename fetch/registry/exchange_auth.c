@@ -12,7 +12,6 @@
 #include "store/base/text.h"
 
 #define AUTH_TRIES_MAX 1u /* refused answers to what we did send */
-#define AUTH_MAX       16384u
 
 /* The credential of the place for this repository; looked up once, helpers are asked then. */
 static int find_credential(struct call *c)
@@ -33,18 +32,6 @@ static int find_credential(struct call *c)
 			     &c->err);
 	p->credential_known = r == 0;
 	return r;
-}
-
-char *exchange_basic(const struct credential *cr)
-{
-	VARVE_CLEANUP(buf_done) struct buf raw = {0}, out = {0};
-
-	buf_init_secret(&raw, AUTH_MAX);
-	buf_init_secret(&out, AUTH_MAX);
-	buf_printf(&raw, "%s:%s", cr->user ? cr->user : "", cr->secret);
-	buf_adds(&out, "Basic ");
-	text_base64_encode(raw.p, raw.n, &out);
-	return buf_take(&out);
 }
 
 static char *bearer_value(const char *token)
@@ -80,7 +67,7 @@ int call_authorize(struct call *c)
 		r = find_credential(c);
 		if (r < 0 || t->endpoint->credential.kind != CREDENTIAL_PASSWORD)
 			return r;
-		c->sent_auth = exchange_basic(&t->endpoint->credential);
+		c->sent_auth = credential_basic(&t->endpoint->credential);
 		return c->sent_auth ? 0 : varve_fail_oom(&c->err);
 	}
 	token = token_find(c->client, t->endpoint, t->path);

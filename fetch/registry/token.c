@@ -427,7 +427,7 @@ static int new_fetch(struct token *t, struct client *c, struct repo *repo, bool 
 	f->home = t->home;
 	f->method = post ? HTTP_POST : HTTP_GET;
 	f->form = post ? buf_take(&form) : NULL;
-	f->authorization = basic ? exchange_basic(cr) : NULL;
+	f->authorization = basic ? credential_basic(cr) : NULL;
 	f->body_max = ANSWER_MAX;
 	f->user = t;
 	f->done = fetch_done;
