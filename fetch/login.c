@@ -6,6 +6,7 @@
 #include "fetch/auth/authwrite.h"
 #include "fetch/auth/helper.h"
 #include "fetch/registry/exchange.h"
+#include "fetch/registry/exchange_auth.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
@@ -54,7 +55,7 @@ static int try_credential(const struct varve_ctx *ctx, const char *registry, con
 	VARVE_CLEANUP(call_done) struct call call = {0};
 	struct repo repo = {0};
 	struct target t = {0};
-	int r = client_new(&c, ctx, opt->config, 1, e);
+	int r = client_new(&c, ctx, opt->config, &registry_exchange, 1, e);
 
 	if (r < 0)
 		return r;

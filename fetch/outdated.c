@@ -5,6 +5,7 @@
 
 #include "fetch/blobs/pull.h"
 #include "fetch/official/official.h"
+#include "fetch/registry/exchange_auth.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
@@ -58,7 +59,7 @@ int varve_outdated(struct varve_store *s, struct varve_outdated *items, size_t n
 		return varve_fail(e, VARVE_E_OFFLINE,
 				  "%s: only the registry knows what the tag means now",
 				  varve_reference_familiar(&items[0].ref, name));
-	r = client_new(&c, store_ctx(s), opt->config, 1, e);
+	r = client_new(&c, store_ctx(s), opt->config, &registry_exchange, 1, e);
 	if (r < 0)
 		return r;
 	c->store = s;

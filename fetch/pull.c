@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/registry/exchange_auth.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
@@ -47,7 +48,7 @@ static int pull_init(struct pull *p, struct varve_store *s, const struct varve_p
 		p->platform = config->platform;
 	else
 		varve_platform_host(&p->platform);
-	r = client_new(&p->client, p->ctx, config, p->jobs, e);
+	r = client_new(&p->client, p->ctx, config, &registry_exchange, p->jobs, e);
 	if (r < 0)
 		return r;
 	p->client->store = s;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/registry/exchange_auth.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
@@ -257,7 +258,7 @@ int varve_push(struct varve_store *s, const struct varve_image *image,
 		return varve_fail(e, VARVE_E_USAGE, "the image has the digest %s",
 				  DIGEST_STR(what));
 	p.jobs = VARVE_MIN(opt->jobs ? opt->jobs : JOBS_DEFAULT, JOBS_MAX);
-	r = client_new(&p.client, p.ctx, opt->config, p.jobs, e);
+	r = client_new(&p.client, p.ctx, opt->config, &registry_exchange, p.jobs, e);
 	if (r < 0)
 		return r;
 	p.client->store = s;

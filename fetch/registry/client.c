@@ -7,14 +7,14 @@
 #include <sys/random.h>
 
 #include "fetch/http/certs.h"
-#include "fetch/registry/token.h"
+#include "fetch/registry/exchange.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 
 #define WARNED_MAX 65536
 
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
-	       unsigned jobs, struct varve_err *e)
+	       const struct exchange_ops *exchange, unsigned jobs, struct varve_err *e)
 {
 	struct client *c = calloc(1, sizeof(*c));
 	int r;
@@ -22,6 +22,7 @@ int client_new(struct client **ret, const struct varve_ctx *ctx, const struct va
 	if (!c)
 		return varve_fail_oom(e);
 	c->ctx = ctx;
+	c->exchange = exchange;
 	config_defaults(&c->defaults);
 	c->config = config ? config : &c->defaults;
 	buf_init(&c->warned, WARNED_MAX);
@@ -76,7 +77,7 @@ void client_free(struct client *c)
 {
 	if (!c)
 		return;
-	tokens_free(c);
+	c->exchange->end(c);
 	FREE_LIST(c->repos, free_repo);
 	FREE_LIST(c->endpoints, free_endpoint);
 	http_free(c->http);

@@ -62,7 +62,10 @@ struct repo {
 	const struct config_registry *registry; /* may be NULL */
 };
 
+struct exchange_ops;
+
 struct client {
+	const struct exchange_ops *exchange;
 	const struct varve_ctx *ctx;
 	const struct varve_config *config;
 	struct varve_config defaults;
@@ -78,8 +81,9 @@ struct client {
 	bool offer_wait; /* the command has an option --wait */
 };
 
+/* exchange: registry_exchange. */
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
-	       unsigned jobs, struct varve_err *e);
+	       const struct exchange_ops *exchange, unsigned jobs, struct varve_err *e);
 void client_free(struct client *c);
 /* The shared state of a URL's origin. */
 int client_host(struct client *c, const struct url *u, bool insecure, struct host **ret,

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fetch/registry/token.h"
 #include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -28,8 +27,7 @@ void call_done(struct call *c)
 {
 	if (!c->client)
 		return;
-	if (c->token)
-		token_forget_waiter(c->token, c);
+	c->client->exchange->forget(c);
 	http_timer_stop(c->client->http, &c->timer);
 	http_request_done(&c->rq);
 	buf_done(&c->url);
@@ -304,7 +302,7 @@ static void fill_request(struct call *c, const struct url *u)
 	rq->body_max = c->body_max;
 	rq->on_response = on_response;
 	rq->on_body = c->ops && c->ops->body && !c->pinging ? on_body : NULL;
-	rq->on_done = exchange_answered;
+	rq->on_done = c->client->exchange->answered;
 	rq->user = c;
 	if (c->pinging)
 		rq->on_response = NULL;
@@ -332,7 +330,7 @@ void exchange_send(struct call *c)
 		http_timer_set(c->client->http, &c->timer, c->host->not_before_ms);
 		return;
 	}
-	r = call_authorize(c);
+	r = c->client->exchange->authorize(c);
 	if (r > 0)
 		return;
 	c->verdict = CALL_OK;

@@ -100,16 +100,27 @@ int call_run(struct call *c, struct varve_err *e);
 /* "host" of the place that answered, for messages. */
 const char *call_place(const struct call *c);
 
-/* --- between exchange.c and exchange_auth.c --- */
-/* Fill c->sent_auth for the request that is about to go out. 1: wait, call_resume() comes; <0:
- * c->err. */
-int call_authorize(struct call *c);
-/* A 401 came. 1: wait (a token is fetched), 0: send again, <0: denied, c->err says why. */
-int call_challenged(struct call *c);
-/* A 403 came. True: the helper that gave the credential has to be asked again (2.19): send again.
+/*
+ * What an exchange leaves to rooms above it: the client names them (registry_exchange in
+ * exchange_auth.h), so that asking knows neither tokens nor the meaning of answers.
  */
-bool call_forbidden(struct call *c);
-/* Go on with what call_authorize() or call_challenged() interrupted. r < 0: c->err is filled. */
+struct exchange_ops {
+	/* http_request.on_done of all calls. */
+	void (*answered)(struct http_request *rq);
+	/* Fill c->sent_auth for the request that is about to go out. 1: wait, call_resume() comes;
+	 * <0: c->err. */
+	int (*authorize)(struct call *c);
+	/* A 401 came. 1: wait (a token is fetched), 0: send again, <0: denied, c->err says why. */
+	int (*challenged)(struct call *c);
+	/* A 403 came. True: the helper that gave the credential has to be asked again
+	 * (docs/requirements.md 2.19): send again. */
+	bool (*forbidden)(struct call *c);
+	/* c ends: it waits for no token any more. */
+	void (*forget)(struct call *c);
+	/* The client ends. */
+	void (*end)(struct client *c);
+};
+/* Go on with what authorize() or challenged() interrupted. r < 0: c->err is filled. */
 void call_resume(struct call *c, int r);
 /* The places of c are through or the failure is final. */
 void call_fail(struct call *c, int r);

@@ -309,7 +309,7 @@ static void unauthorized(struct call *c)
 		refused(c);
 		return;
 	}
-	r = call_challenged(c);
+	r = c->client->exchange->challenged(c);
 	if (r == 0)
 		exchange_send(c);
 	else if (r < 0)
@@ -434,7 +434,7 @@ static void route(struct call *c)
 	case 404:
 		if (refetch_redirect(c))
 			return;
-		if (status == 403 && call_forbidden(c))
+		if (status == 403 && c->client->exchange->forbidden(c))
 			exchange_send(c);
 		else
 			refused(c);

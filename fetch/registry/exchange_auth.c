@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a call sends as Authorization, and what it does with a 401 (PROTOCOL 2a, 2.18, R-2). */
-#include "fetch/registry/exchange.h"
+#include "fetch/registry/exchange_auth.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/registry/exchange_internal.h"
 #include "fetch/registry/regerror.h"
 #include "fetch/registry/token.h"
 #include "store/base/compiler.h"
@@ -49,7 +50,7 @@ static bool at_home(const struct call *c)
 	return !c->redirected || endpoint_is(p, &c->host->url);
 }
 
-int call_authorize(struct call *c)
+static int authorize(struct call *c)
 {
 	const struct target *t = &c->targets[c->at];
 	struct token *token;
@@ -107,7 +108,7 @@ static bool ask_helper_again(struct call *c)
 	return true;
 }
 
-bool call_forbidden(struct call *c)
+static bool forbidden(struct call *c)
 {
 	const struct target *t = &c->targets[c->at];
 
@@ -164,7 +165,7 @@ static int answer_bearer(struct call *c, const struct challenge *ch)
 	return token_wait(token, c);
 }
 
-int call_challenged(struct call *c)
+static int challenged(struct call *c)
 {
 	struct challenge_list l = {0};
 	const struct challenge *ch;
@@ -194,3 +195,18 @@ int call_challenged(struct call *c)
 	challenge_done(&l);
 	return r;
 }
+
+static void forget(struct call *c)
+{
+	if (c->token)
+		token_forget_waiter(c->token, c);
+}
+
+const struct exchange_ops registry_exchange = {
+	.answered = exchange_answered,
+	.authorize = authorize,
+	.challenged = challenged,
+	.forbidden = forbidden,
+	.forget = forget,
+	.end = tokens_free,
+};
