@@ -2,6 +2,7 @@
 /* See apply_cut.h. What no file needs is skipped; small files stay in one piece. */
 #include "materialize/apply/apply_cut.h"
 #include "materialize/layer/layer_stream.h"
+#include "materialize/plan/plan.h"
 
 #include <string.h>
 

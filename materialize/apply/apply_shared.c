@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the threads of an apply share: who we are here, losses, names for messages. */
 #include "materialize/apply/apply.h"
+#include "materialize/plan/plan.h"
 
 #include <fcntl.h>
 #include <sys/xattr.h>

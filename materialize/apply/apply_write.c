@@ -2,6 +2,7 @@
 /* Make the entries of a plan: directories, files, links, special files, each one name below an open
  * directory. */
 #include "materialize/apply/apply.h"
+#include "materialize/plan/plan.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -234,7 +235,7 @@ static int write_sparse(int fd, const struct plan_inode *in, uint64_t off, const
 	uint64_t at = 0;
 
 	for (uint32_t i = 0; i < in->n_extents && n; i++) {
-		const struct plan_extent *x = &in->extents[i];
+		const struct file_extent *x = &in->extents[i];
 		uint64_t skip = off - at;
 		size_t k;
 

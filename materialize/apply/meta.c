@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Give a new file its owner, mode, xattrs and times with as few system calls as that takes. */
 #include "materialize/apply/apply.h"
+#include "materialize/plan/plan.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -4,6 +4,7 @@
  * the content of the files that could have changed, layer by layer, as it streams by.
  */
 #include "materialize/diff/diff.h"
+#include "materialize/plan/plan.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -5,6 +5,7 @@
  */
 #include "materialize/confine/userns.h"
 #include "materialize/diff/diff.h"
+#include "materialize/plan/plan.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,6 +7,7 @@
 
 #include "materialize/diff/diff.h"
 #include "materialize/layer/layer_stream.h"
+#include "materialize/plan/plan.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"

@@ -2,6 +2,7 @@
 /* Bodies out of stream order: read on, and spool what comes by too early. */
 #include "materialize/export/export_bodies.h"
 #include "materialize/layer/layer_stream.h"
+#include "materialize/plan/plan.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

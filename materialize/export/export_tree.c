@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Walk a plan and write it as tar. */
 #include "materialize/export/export_tree.h"
+#include "materialize/plan/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

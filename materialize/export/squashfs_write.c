@@ -5,6 +5,7 @@
  */
 #include "materialize/export/squashfs_write.h"
 #include "materialize/layer/layer_stream.h"
+#include "materialize/plan/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A build without libsquashfs writes no squashfs. */
 #include "materialize/export/squashfs_write.h"
+#include "materialize/plan/plan.h"
 
 #include "store/base/err.h"
 

@@ -238,7 +238,7 @@ static int make_regions(struct tar_out *t, const struct tar_out_entry *en, struc
 	for (i = 0; i < en->n_extents; i++) {
 		uint64_t from = en->extents[i].off / BLOCK * BLOCK;
 		uint64_t to = (en->extents[i].off + en->extents[i].n + BLOCK - 1) / BLOCK * BLOCK;
-		struct plan_extent *last = t->n_regions ? &t->regions[t->n_regions - 1] : NULL;
+		struct file_extent *last = t->n_regions ? &t->regions[t->n_regions - 1] : NULL;
 
 		to = VARVE_MIN(to, en->size);
 		if (!en->extents[i].n)
@@ -246,7 +246,7 @@ static int make_regions(struct tar_out *t, const struct tar_out_entry *en, struc
 		if (last && from <= last->off + last->n)
 			last->n = to - last->off;
 		else
-			t->regions[t->n_regions++] = (struct plan_extent){from, to - from};
+			t->regions[t->n_regions++] = (struct file_extent){from, to - from};
 	}
 	t->region = 0;
 	t->at = t->n_regions ? t->regions[0].off : 0;
@@ -350,7 +350,7 @@ int tar_out_entry(struct tar_out *t, const struct tar_out_entry *en, struct varv
 static int fill_to(struct tar_out *t, uint64_t to, struct varve_err *e)
 {
 	while (t->region < t->n_regions && t->at < to) {
-		const struct plan_extent *g = &t->regions[t->region];
+		const struct file_extent *g = &t->regions[t->region];
 		uint64_t n = VARVE_MIN(g->off + g->n, to) - t->at;
 		int r = 0;
 
@@ -370,7 +370,7 @@ static int fill_to(struct tar_out *t, uint64_t to, struct varve_err *e)
 static int sparse_body(struct tar_out *t, const char *p, size_t n, struct varve_err *e)
 {
 	while (n > 0) {
-		const struct plan_extent *x = &t->extents[t->extent];
+		const struct file_extent *x = &t->extents[t->extent];
 		size_t k = (size_t)VARVE_MIN((uint64_t)n, x->n - t->extent_done);
 		int r = 0;
 

@@ -11,10 +11,10 @@ struct tar_out {
 	uint64_t left; /* body bytes that the entry still promises */
 	unsigned pad;
 	/* Of a sparse entry: what it is cut into for the archive, and how far that is written. */
-	struct plan_extent *regions;
+	struct file_extent *regions;
 	size_t n_regions, region;
 	uint64_t at;                       /* offset in the file */
-	const struct plan_extent *extents; /* of the body that comes: until its last byte */
+	const struct file_extent *extents; /* of the body that comes: until its last byte */
 	uint32_t n_extents, extent;
 	uint64_t extent_done;
 	uint64_t n_entries;
@@ -32,7 +32,7 @@ struct tar_out_entry {
 	uint64_t body_len; /* bytes that follow: size, or the sum of the extents */
 	uint32_t rdev_major, rdev_minor;
 	uint32_t n_extents;
-	const struct plan_extent *extents;
+	const struct file_extent *extents;
 	uint32_t n_xattrs;
 	const struct varve_xattr *xattrs;
 };

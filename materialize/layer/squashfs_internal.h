@@ -24,7 +24,7 @@ struct squashfs_file {
 	uint32_t disk_off; /* within the fragment */
 	uint32_t number;   /* of the inode */
 	uint64_t off, size, body_len;
-	struct plan_extent *extents; /* NULL: not sparse */
+	struct file_extent *extents; /* NULL: not sparse */
 	uint32_t n_extents;
 	sqfs_inode_generic_t *inode;
 };

@@ -106,7 +106,7 @@ static int open_tables(struct squashfs *q, struct varve_err *e)
 
 static int add_extent(struct squashfs_file *f, uint64_t off, uint64_t n, struct varve_err *e)
 {
-	struct plan_extent *x = f->n_extents ? &f->extents[f->n_extents - 1] : NULL;
+	struct file_extent *x = f->n_extents ? &f->extents[f->n_extents - 1] : NULL;
 
 	f->body_len += n;
 	if (x && x->off + x->n == off) {
@@ -120,7 +120,7 @@ static int add_extent(struct squashfs_file *f, uint64_t off, uint64_t n, struct 
 			return varve_fail_oom(e);
 		f->extents = x;
 	}
-	f->extents[f->n_extents++] = (struct plan_extent){off, n};
+	f->extents[f->n_extents++] = (struct file_extent){off, n};
 	return 0;
 }
 

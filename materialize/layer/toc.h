@@ -25,7 +25,7 @@ struct toc_entry {
 	uint32_t crc; /* CRC-32 of the stored body, if has_crc */
 	bool has_crc;
 	uint32_t n_extents, n_xattrs;
-	const struct plan_extent *extents;
+	const struct file_extent *extents;
 	const char *xattrs; /* packed: walk with toc_xattr() */
 };
 

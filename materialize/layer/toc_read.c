@@ -68,12 +68,12 @@ static bool xattrs_ok(const char *p, size_t n, uint32_t count)
 
 static bool strings_ok(const struct toc_record *r, const char *p, size_t n)
 {
-	uint64_t need = (uint64_t)r->n_extents * sizeof(struct plan_extent) + r->path_len + 1 +
+	uint64_t need = (uint64_t)r->n_extents * sizeof(struct file_extent) + r->path_len + 1 +
 			r->link_len + 1 + r->xattr_len;
 
 	if (need > n)
 		return false;
-	p += r->n_extents * sizeof(struct plan_extent);
+	p += r->n_extents * sizeof(struct file_extent);
 	return p[r->path_len] == 0 && strlen(p) == r->path_len &&
 	       p[r->path_len + 1 + r->link_len] == 0 &&
 	       strlen(p + r->path_len + 1) == r->link_len &&
@@ -161,9 +161,9 @@ int toc_next(const struct toc *t, size_t *cursor, struct toc_entry *ret)
 	p = (const char *)(r + 1);
 	*cursor += r->len;
 	*ret = (struct toc_entry){
-		.extents = (const struct plan_extent *)(const void *)p,
+		.extents = (const struct file_extent *)(const void *)p,
 		.n_extents = r->n_extents,
-		.path = p + r->n_extents * sizeof(struct plan_extent),
+		.path = p + r->n_extents * sizeof(struct file_extent),
 		.path_len = r->path_len,
 		.link_len = r->link_len,
 		.flags = r->flags & ~TOC_HAS_CRC,

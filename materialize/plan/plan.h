@@ -6,17 +6,13 @@
  */
 #pragma once
 
+#include "materialize/tar/extent.h"
 #include "store/base/buf.h"
 #include "varve-materialize.h"
 
 #define PLAN_NONE UINT32_MAX
 #define PLAN_ROOT 0u /* index of the root's name and inode */
 
-/* An extent of a sparse file: n bytes of the stored body, in order, belong at offset off of the
- * file. */
-struct plan_extent {
-	uint64_t off, n;
-};
 /* One inode of the final tree: a hard-link group is one inode with several names. */
 struct plan_inode {
 	uint32_t mode; /* S_IFMT type and 07777 bits */
@@ -34,7 +30,7 @@ struct plan_inode {
 	uint32_t n_xattrs : 31, has_crc : 1;
 	uint32_t crc; /* CRC-32 of the stored body, if has_crc */
 	union {
-		const struct plan_extent *extents; /* regular files */
+		const struct file_extent *extents; /* regular files */
 		const char *target;                /* symlinks */
 	};
 	const struct varve_xattr *xattrs;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "materialize/plan/plan.h"
 #include "materialize/plan/tree_internal.h"
 #include "store/base/err.h"
 #include "store/base/text.h"

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "materialize/plan/plan.h"
 #include "materialize/tar/tar.h"
 #include "varve-materialize.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What of a spool a plan takes: bodies that lie in their place, bodies to be moved, the rest. One
  * thread; no layer is read any more. */
+#include "materialize/plan/plan.h"
 #include "materialize/spool/spool_internal.h"
 
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Directories by (parent, name). */
 #include "materialize/spool/spool_tree.h"
+#include "materialize/plan/plan.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

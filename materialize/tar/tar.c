@@ -166,7 +166,7 @@ static int emit(struct tar *t, uint64_t body_len, struct varve_err *e)
 		x.extents = m->extents;
 		/* A file that is all hole: an empty extent tells it from one without a map. */
 		if (m->sparse && m->n_extents == 0 && x.size > 0) {
-			static const struct plan_extent hole = {0, 0};
+			static const struct file_extent hole = {0, 0};
 
 			x.extents = &hole;
 			x.n_extents = 1;

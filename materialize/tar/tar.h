@@ -7,8 +7,9 @@
  */
 #pragma once
 
-#include "materialize/plan/plan.h"
+#include "materialize/tar/extent.h"
 #include "store/base/buf.h"
+#include "varve-materialize.h"
 
 #define TAR_META_MAX    (1u << 20) /* one pax header, long name or sparse map */
 #define TAR_XATTR_MAX   (64u << 10)
@@ -34,7 +35,7 @@ struct tar_entry {
 	uint64_t body_len;
 	uint32_t rdev_major, rdev_minor;
 	uint32_t n_extents;
-	const struct plan_extent *extents;
+	const struct file_extent *extents;
 	uint32_t n_xattrs;
 	const struct varve_xattr *xattrs;
 };

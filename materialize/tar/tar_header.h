@@ -3,7 +3,9 @@
  */
 #pragma once
 
+#include "materialize/tar/extent.h"
 #include "materialize/tar/tar.h"
+#include "varve-materialize.h"
 
 #define TAR_BLOCK 512u
 
@@ -42,7 +44,7 @@ struct tar_meta {
 	bool sparse, has_realsize, sparse_1_0;
 	unsigned sparse_major, sparse_minor;
 	uint64_t realsize;
-	struct plan_extent *extents;
+	struct file_extent *extents;
 	uint32_t n_extents, cap_extents;
 	bool half_extent; /* 0.0: an offset waits for its numbytes */
 	uint64_t half_off;

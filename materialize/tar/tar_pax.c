@@ -65,7 +65,7 @@ int tar_meta_extent(struct tar_meta *m, uint64_t off, uint64_t n, struct varve_e
 	if (r < 0)
 		return r;
 	m->extents = p;
-	m->extents[m->n_extents++] = (struct plan_extent){off, n};
+	m->extents[m->n_extents++] = (struct file_extent){off, n};
 	return 0;
 }
 
@@ -76,7 +76,7 @@ int tar_meta_check_extents(struct tar_meta *m, uint64_t size, uint64_t *ret_sum,
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < m->n_extents; i++) {
-		struct plan_extent x = m->extents[i];
+		struct file_extent x = m->extents[i];
 
 		if (x.off > size || x.n > size - x.off || x.off < end)
 			return varve_fail(e, VARVE_E_FORMAT,

@@ -5,6 +5,7 @@
  * before it leaves what was there.
  */
 #include "materialize/trees/install.h"
+#include "materialize/plan/plan.h"
 
 #include <errno.h>
 #include <fcntl.h>

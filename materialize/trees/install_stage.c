@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The private directory in which a tree is built, the lock of its label, and the room it needs. */
+#include "materialize/plan/plan.h"
 #include "materialize/trees/install.h"
 
 #include <fcntl.h>

@@ -257,7 +257,7 @@ static void one_layer_is_shared(void **state VARVE_UNUSED)
 
 static void sparse_files_keep_their_holes(void **state VARVE_UNUSED)
 {
-	static const struct plan_extent extents[] = {{65536, 10}, {200000, 5}, {1u << 20, 3}};
+	static const struct file_extent extents[] = {{65536, 10}, {200000, 5}, {1u << 20, 3}};
 	struct varve_losses losses = {0};
 	struct varve_err e = VARVE_ERR_INIT;
 	struct mk *m = mk_new();
