@@ -2,8 +2,8 @@
 /* The configuration as the rest of fetch/ reads it (docs/varve-config.5). */
 #pragma once
 
-#include "fetch/http/url.h"
 #include "fetch/config/official_path.h"
+#include "fetch/http/url.h"
 #include "varve-fetch.h"
 
 #define CONFIG_MIRRORS_MAX 32
