@@ -57,7 +57,7 @@ const char *command_nearest(const struct cli *c, const char *name);
 void help_general(const struct cli *c);
 void help_command(const struct cli_command *cmd);
 
-/* --- places.c: where things are (ARCHITECTURE 4) --- */
+/* --- places.c: where things are (README.md, "Where things are") --- */
 int cli_store_path(struct cli *c, const char **ret, struct varve_err *e);
 /* Absolute, symlinks resolved as far as it exists. */
 int cli_roots_path(struct cli *c, const char **ret, struct varve_err *e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Blobs to a registry: is it there, can it be mounted, else begin a session and send it (PROTOCOL
- * 6). */
+/* Blobs to a registry: is it there, can it be mounted, else begin a session and send it
+ * (docs/protocol.md). */
 #include "fetch/push.h"
 
 #include <stdlib.h>

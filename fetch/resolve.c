@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a reference to the manifest of the platform (PROTOCOL 3); documents are stored on the way.
+/* From a reference to the manifest of the platform (docs/requirements.md 3); documents are stored
+ * on the way.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include "store/ingest.h"
 
 /* One header with all of them: some servers read only the first, and a partial list makes
- * docker-registry convert to schema1 silently (PROTOCOL 3.1, 3.2). */
+ * docker-registry convert to schema1 silently (docs/requirements.md 3.1, 3.2). */
 #define ACCEPT                                                                                     \
 	OCI_MT_INDEX ", " OCI_MT_MANIFEST ", " DOCKER_MT_LIST ", " DOCKER_MT_MANIFEST              \
 		     ", " DOCKER_MT_SCHEMA1_SIGNED ", " DOCKER_MT_SCHEMA1

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Make an OCI manifest and config of a schema1 manifest, from the facts of its layers
- * (PROTOCOL 3.20 to 3.28). */
+ * (docs/requirements.md 3.20 to 3.28). */
 #include <stdlib.h>
 #include <string.h>
 

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* --- references (PROTOCOL 1; pure) --- */
+/* --- references (docs/requirements.md 1; pure) --- */
 struct varve_reference {
 	char domain[256];           /* "docker.io", "127.0.0.1:5000" */
 	char path[256];             /* "library/debian" */
@@ -24,7 +24,8 @@ VARVE_PUBLIC int varve_reference_parse(struct varve_reference *ret, const char *
 VARVE_PUBLIC const char *varve_reference_canonical(const struct varve_reference *r, char buf[800]);
 /* What a user would type: without docker.io and library/. */
 VARVE_PUBLIC const char *varve_reference_familiar(const struct varve_reference *r, char buf[800]);
-/* "debian_sid" (ARCHITECTURE 7). A reference with only a digest gets <image>_<first 12 hex>. */
+/* "debian_sid" (docs/from-wsl-distribution-switcher.md, "Names and labels"). A reference with only
+ * a digest gets <image>_<first 12 hex>. */
 VARVE_PUBLIC const char *varve_reference_label(const struct varve_reference *r, char buf[512]);
 
 /* --- configuration --- */

@@ -65,7 +65,7 @@ struct varve_platform {
 	char arch[32];
 	char variant[16]; /* empty: none */
 };
-/* "linux/arm64/v8", "arm64", "linux/x86_64": normalised by PROTOCOL 3.15. */
+/* "linux/arm64/v8", "arm64", "linux/x86_64": normalised by docs/requirements.md 3.15. */
 VARVE_PUBLIC int varve_platform_parse(struct varve_platform *ret, const char *text,
 				      struct varve_err *e);
 VARVE_PUBLIC void varve_platform_host(struct varve_platform *ret);

@@ -23,7 +23,8 @@ int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool leg
 		  const char *host, const char *path, struct varve_err *e);
 void authfile_answer_done(struct authfile_answer *a);
 
-/* The server name that Docker's tools use for a host: Docker Hub's is a URL (PROTOCOL 1.10). */
+/* The server name that Docker's tools use for a host: Docker Hub's is a URL
+ * (docs/requirements.md 1.10). */
 const char *authfile_server_name(const char *host);
 /* The host, or host and namespace, that a key of "auths" means: "https://h/v1/" is "h". */
 void authfile_normalise_key(const char *key, char out[AUTHFILE_KEY_MAX]);

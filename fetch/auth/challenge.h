@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WWW-Authenticate headers (RFC 9110 11.6.1, PROTOCOL 2.3); pure. */
+/* WWW-Authenticate headers (RFC 9110 11.6.1, docs/requirements.md 2.3); pure. */
 #pragma once
 
 #include "store/base/buf.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find the credential for a registry: auth files, helpers, netrc (PROTOCOL 2.21 to 2.27). */
+/* Find the credential for a registry: auth files, helpers, netrc (docs/requirements.md 2.21
+ * to 2.27). */
 #include "fetch/auth/credentials.h"
 
 #include <fcntl.h>
@@ -147,7 +148,7 @@ bool credentials_file_has(const char *file, bool legacy, const char *host)
 	       a.credential.kind != CREDENTIAL_NONE;
 }
 
-/* Parsed here, because libcurl's own reading has leaked (PROTOCOL 2.27). */
+/* Parsed here, because libcurl's own reading has leaked (docs/requirements.md 2.27). */
 static int look_into_netrc(struct credential *ret, const char *host, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf b = {0};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find the credential for a registry: auth files, helpers, netrc (PROTOCOL 2.21 to 2.27). */
+/* Find the credential for a registry: auth files, helpers, netrc (docs/requirements.md 2.21
+ * to 2.27). */
 #pragma once
 
 #include "varve-fetch.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Run docker-credential-<name>: the protocol of docker-credential-helpers (PROTOCOL 2.24, 2.25). */
+/* Run docker-credential-<name>: the protocol of docker-credential-helpers
+ * (docs/requirements.md 2.24, 2.25). */
 #include "fetch/auth/helper.h"
 
 #include <fcntl.h>
@@ -44,7 +45,7 @@ static int spawn(const char *program, const char *verb, const int in[2], const i
 	r = posix_spawn_file_actions_adddup2(&a, in[0], 0);
 	if (r == 0)
 		r = posix_spawn_file_actions_adddup2(&a, out[1], 1);
-	/* libcurl's own pairs of sockets are not CLOEXEC (PROTOCOL 2.26). */
+	/* libcurl's own pairs of sockets are not CLOEXEC (docs/requirements.md 2.26). */
 	if (r == 0)
 		r = posix_spawn_file_actions_addclosefrom_np(&a, 3);
 	if (r == 0)

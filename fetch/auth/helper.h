@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Run docker-credential-<name>: the protocol of docker-credential-helpers (PROTOCOL 2.24, 2.25). */
+/* Run docker-credential-<name>: the protocol of docker-credential-helpers
+ * (docs/requirements.md 2.24, 2.25). */
 #pragma once
 
 #include "store/base/buf.h"

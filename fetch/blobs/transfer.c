@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One descriptor becomes one verified blob of the store (PROTOCOL 4): how answers are taken. */
+/* One descriptor becomes one verified blob of the store (docs/requirements.md 4): how answers are
+ * taken. */
 #include "fetch/blobs/transfer.h"
 
 #include <fcntl.h>

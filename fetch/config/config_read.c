@@ -268,7 +268,8 @@ static void read_mirrors(struct reader *rd, const json *j, struct config_registr
 		struct config_mirror *m = &reg->mirrors[reg->n_mirrors];
 		size_t at = enter_item(rd, i);
 
-		/* A mirror that does not answer must not cost a minute per blob (PROTOCOL 5.6). */
+		/* A mirror that does not answer must not cost a minute per blob
+		 * (docs/requirements.md 5.6). */
 		*m = (struct config_mirror){
 			.pull = true, .ns = true, .connect_ms = 3000, .header_ms = 10000};
 		if (!json_is_object(item))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Grammar and normalisation of image references (PROTOCOL 1); pure. */
+/* Grammar and normalisation of image references (docs/requirements.md 1); pure. */
 #include "varve-fetch.h"
 
 #include <ctype.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* certs.d directories: CAs and client certificates per registry (PROTOCOL 5.15). */
+/* certs.d directories: CAs and client certificates per registry (docs/requirements.md 5.15). */
 #include "fetch/http/certs.h"
 
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Undo a Content-Encoding that nobody asked for (PROTOCOL 4.36 to 4.38); the only file of fetch/
- * that includes zlib. */
+/* Undo a Content-Encoding that nobody asked for (docs/requirements.md 4.36 to 4.38); the only file
+ * of fetch/ that includes zlib. */
 #include "fetch/http/encoding.h"
 
 #include <stdlib.h>

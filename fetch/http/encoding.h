@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Undo a Content-Encoding that nobody asked for (PROTOCOL 4.36 to 4.38). */
+/* Undo a Content-Encoding that nobody asked for (docs/requirements.md 4.36 to 4.38). */
 #pragma once
 
 #include "fetch/http/headers.h"

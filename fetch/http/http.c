@@ -198,7 +198,7 @@ static bool sent(const struct http_request *rq)
 	return curl_easy_getinfo(rq->easy, CURLINFO_PRETRANSFER_TIME_T, &us) == CURLE_OK && us > 0;
 }
 
-/* The rate counts, not "any byte": a trickle is a stall (PROTOCOL 4.25). */
+/* The rate counts, not "any byte": a trickle is a stall (docs/requirements.md 4.25). */
 static bool overdue(struct http_request *rq, uint64_t now, enum http_failure *why)
 {
 	uint64_t need = (uint64_t)HTTP_MIN_RATE * rq->limits.stall_ms / 1000;

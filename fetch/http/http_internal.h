@@ -5,7 +5,7 @@
 #include "fetch/http/curl_load.h"
 #include "fetch/http/http.h"
 
-#define HTTP_ERROR_BODY_MAX (64u << 10) /* of the body of a refusal (PROTOCOL 2.7) */
+#define HTTP_ERROR_BODY_MAX (64u << 10) /* of the body of a refusal (docs/requirements.md 2.7) */
 #define HTTP_PEM_MAX        (16u << 20) /* roots of the system */
 
 struct http {

@@ -200,7 +200,7 @@ static bool has_hashed_roots(struct http *h)
 }
 
 /* Additive: the host's own beside the system's, by hash or in one blob with them, so that the
- * result does not depend on how libcurl was built (PROTOCOL 5.16). */
+ * result does not depend on how libcurl was built (docs/requirements.md 5.16). */
 static bool set_ca(struct http *h, struct http_request *rq)
 {
 	VARVE_CLEANUP(buf_done) struct buf pem = {0};

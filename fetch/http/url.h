@@ -51,7 +51,8 @@ bool url_may_lead(enum addr_class home, enum addr_class there);
 /* "localhost", "*.localhost" or a loopback literal; a :port is allowed. */
 bool url_domain_is_loopback(const char *domain);
 
-/* The host a reference's domain means: docker.io is registry-1.docker.io (PROTOCOL 1.10). */
+/* The host a reference's domain means: docker.io is registry-1.docker.io
+ * (docs/requirements.md 1.10). */
 const char *url_api_host(const char *domain);
 /*
  * Run by the same owner: equal, one a sub-domain of the other, or (with libpsl) of one registrable

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One resource of a repository, from whichever place has it: authentication, redirects, retries,
- * failover (PROTOCOL 2, 4.14 to 4.24, 5). What to do with a body is the caller's.
+ * failover (docs/requirements.md 2, 4.14 to 4.24, 5). What to do with a body is the caller's.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What an answer to a call means: routing by status, redirects, refusals, waits (PROTOCOL 4.11
- * to 4.20, R-1 to R-5). */
+/* What an answer to a call means: routing by status, redirects, refusals, waits
+ * (docs/requirements.md 4.11 to 4.20, R-1 to R-5). */
 #include "fetch/registry/exchange_internal.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a call sends as Authorization, and what it does with a 401 (PROTOCOL 2a, 2.18, R-2). */
+/* What a call sends as Authorization, and what it does with a 401 (docs/requirements.md 2.18). */
 #include "fetch/registry/exchange_auth.h"
 
 #include <stdlib.h>

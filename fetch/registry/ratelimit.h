@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What registries say about their limits: kept per registry, shown by "varve registry status"
- * (PROTOCOL 4.22). */
+ * (docs/requirements.md 4.22). */
 #pragma once
 
 #include "fetch/registry/client.h"

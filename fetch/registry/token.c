@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bearer tokens: obtained once per scope however many calls want one, kept in memory only (PROTOCOL
- * 2b). */
+/* Bearer tokens: obtained once per scope however many calls want one, kept in memory only
+ * (docs/requirements.md 2). */
 #include "fetch/registry/token.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The uncompressed bytes of a layer, window by window: the decoder is chosen by the first bytes,
- * never by a media type (PROTOCOL 7.1). gzip members and zstd frames are followed to the end.
+ * never by a media type (docs/requirements.md 7.1). gzip members and zstd frames are followed to
+ * the end.
  */
 #pragma once
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Find the hooks of an image, put each into the tree, run it there, take it out again
- * (SOURCES 1.3). */
+ * (docs/from-wsl-distribution-switcher.md, "Hooks"). */
 #include "materialize/finish/hooks.h"
 #include "materialize/finish/users.h"
 #include "materialize/trees/trees.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Carry a user from one tree into another (SOURCES 1.3): its lines of passwd, shadow, group and
- * gshadow, its home directory, its further groups, and root's password. Ids that are taken in the
- * new tree give way to free ones.
+ * Carry a user from one tree into another (docs/from-wsl-distribution-switcher.md, "Users"): its
+ * lines of passwd, shadow, group and gshadow, its home directory, its further groups, and root's
+ * password. Ids that are taken in the new tree give way to free ones.
  */
 #include "materialize/finish/users.h"
 
@@ -280,7 +280,8 @@ static bool is_locked(struct span hash)
 	return span_eq(hash, "*") || (hash.n && hash.p[0] == '!');
 }
 
-/* SOURCES 1.3: the original rule, and the later one without its crash. */
+/* docs/from-wsl-distribution-switcher.md, "Users": the original rule, and the later one without its
+ * crash. */
 static void carry_root_password(struct carry *c)
 {
 	struct span line, hash;

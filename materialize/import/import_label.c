@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The label that the name of a file stands for (SOURCES 1.1). Pure. */
+/* The label that the name of a file stands for (docs/from-wsl-distribution-switcher.md, "Names and
+ * labels"). Pure. */
 #include "varve-materialize.h"
 
 #include <ctype.h>

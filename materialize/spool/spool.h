@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * File bodies of layers that are still being downloaded, each in a file of its own, so that a cold
- * install inflates every layer once (ARCHITECTURE 9): in the future tree, where its layer names it,
- * or beside it by a number if something else is there. The plan then moves what it wants elsewhere.
+ * install inflates every layer once (docs/performance.md): in the future tree, where its layer
+ * names it, or beside it by a number if something else is there. The plan then moves what it wants
+ * elsewhere.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Install a plan as a tree of a roots dir: build in private, make durable, then one atomic rename
- * (ARCHITECTURE 6, STORE-AND-LAYERS F.2). Until the rename nothing is visible; a failure or a kill
+ * (docs/store-format.md). Until the rename nothing is visible; a failure or a kill
  * before it leaves what was there.
  */
 #include "materialize/trees/install.h"

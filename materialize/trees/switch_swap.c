@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Give a name ("rootfs", "rootfs_X") another tree: the one primitive of switch, replacing install
- * and rollback (STORE-AND-LAYERS F.2, F.3).
+ * and rollback (docs/store-format.md).
  *
  *   1. journal: slot, src, out and both inode numbers (durable)
  *   2. EXCHANGE(slot, src): at no instant is there nothing at slot

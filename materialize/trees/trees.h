@@ -92,7 +92,8 @@ int label_check(const char *label, struct varve_err *e);
 /* Parse a directory name. False: not one of ours. */
 bool label_from_directory(const char *directory, enum tree_kind *ret_kind, char label[256],
 			  uint64_t *ret_generation);
-/* From the content of a tree: .switch_label, else os-release; "" if neither (SOURCES 1.1). */
+/* From the content of a tree: .switch_label, else os-release; "" if neither
+ * (docs/from-wsl-distribution-switcher.md, "Names and labels"). */
 void label_from_tree(int rootfd, char label[256]);
 
 /* --- sidecars (trees_sidecar.c) --- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a tree is called: labels in directory names, and labels of trees that others made
- * (SOURCES 1.1). */
+ * (docs/from-wsl-distribution-switcher.md, "Names and labels"). */
 #include "materialize/trees/trees.h"
 
 #include <ctype.h>

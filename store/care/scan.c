@@ -16,7 +16,7 @@
 #include <sys/file.h>
 
 #define MAX_LEASE   (16u << 20)
-#define MAX_NESTING 5 /* indexes within indexes (PROTOCOL 3.13) */
+#define MAX_NESTING 5 /* indexes within indexes (docs/requirements.md 3.13) */
 
 int scan_dir(struct varve_store *s, const char *dir,
 	     int (*fn)(void *user, const struct scan_entry *entry, struct varve_err *e), void *user,

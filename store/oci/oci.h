@@ -61,8 +61,9 @@ struct oci_config {
 	size_t n_diff_ids;
 };
 struct oci_schema1 {
-	struct varve_digest digest; /* over the signed payload (PROTOCOL 3.20), or the whole body */
-	char *payload;              /* the bytes that the digest covers */
+	struct varve_digest
+		digest; /* over the signed payload (docs/requirements.md 3.20), or the whole body */
+	char *payload;  /* the bytes that the digest covers */
 	size_t payload_size;
 	struct varve_platform platform;
 	struct {
@@ -110,8 +111,8 @@ int oci_build_manifest(struct buf *out, const struct varve_digest *config, uint6
 const char *oci_layer_media_type(enum varve_compression c);
 
 /*
- * Choose the manifest of an index (PROTOCOL 3.12-3.18; pure). Index into i->manifests, or -1.
- * Nested indexes count as candidates when their platform fits or is absent.
+ * Choose the manifest of an index (docs/requirements.md 3.12-3.18; pure). Index into i->manifests,
+ * or -1. Nested indexes count as candidates when their platform fits or is absent.
  */
 int oci_index_choose(const struct oci_index *i, const struct varve_platform *want);
 /* "linux/amd64, linux/arm64/v8" of all candidates, for the error. */

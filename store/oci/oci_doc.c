@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a document is, and the descriptor that all of them are made of (PROTOCOL 3.4-3.12). */
+/* What a document is, and the descriptor that all of them are made of
+ * (docs/requirements.md 3.4-3.12). */
 #include "store/oci/oci_internal.h"
 
 #include <ctype.h>
@@ -288,7 +289,8 @@ static int take_urls(const json *j, const char *what, struct oci_descriptor *d, 
 	return 0;
 }
 
-/* Inline content that does not fit size and digest is ignored: it will be fetched (PROTOCOL 3.11).
+/* Inline content that does not fit size and digest is ignored: it will be fetched
+ * (docs/requirements.md 3.11).
  */
 static int take_data(const json *j, struct oci_descriptor *d, struct varve_err *e)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parse an image index and choose the manifest for a platform (PROTOCOL 3.12-3.18). */
+/* Parse an image index and choose the manifest for a platform (docs/requirements.md 3.12-3.18). */
 #include "store/oci/oci_internal.h"
 
 #include <limits.h>

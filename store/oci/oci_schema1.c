@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parse Docker's schema 1 manifest, signed or not (PROTOCOL 3.20-3.28). */
+/* Parse Docker's schema 1 manifest, signed or not (docs/requirements.md 3.20-3.28). */
 #include "store/oci/oci_internal.h"
 
 #include <ctype.h>

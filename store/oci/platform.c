@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Platforms: normalise, compare, rank (PROTOCOL 3.14-3.18). */
+/* Platforms: normalise, compare, rank (docs/requirements.md 3.14-3.18). */
 #include "store/oci/platform.h"
 
 #include <ctype.h>

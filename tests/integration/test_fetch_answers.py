@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers to blob requests, row by row: ranges, statuses, redirects, encodings; and how many at once (PROTOCOL 4)."""
+"""Answers to blob requests, row by row: ranges, statuses, redirects, encodings; and how many at once (docs/requirements.md 4)."""
 
 import bz2
 import http.client

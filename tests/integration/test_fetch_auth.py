@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Logging in with names and passwords: files, helpers, netrc, and what varve login keeps (PROTOCOL 2c)."""
+"""Logging in with names and passwords: files, helpers, netrc, and what varve login keeps (docs/requirements.md 2)."""
 
 import base64
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blobs from servers that lie, break off, stall and redirect (PROTOCOL 4 and 8)."""
+"""Blobs from servers that lie, break off, stall and redirect (docs/requirements.md 4 and 8)."""
 
 import base64
 import json

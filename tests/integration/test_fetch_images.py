@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Manifests: platforms, nesting, inline data, foreign layers, documents that are wrong (PROTOCOL 3)."""
+"""Manifests: platforms, nesting, inline data, foreign layers, documents that are wrong (docs/requirements.md 3)."""
 
 import base64
 import gzip

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mirrors: order, capabilities, ?ns=, failover, circuit breaker, never the registry itself (PROTOCOL 5)."""
+"""Mirrors: order, capabilities, ?ns=, failover, circuit breaker, never the registry itself (docs/requirements.md 5)."""
 
 import base64
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines that lose packets and connections that go dead, in a network namespace of the test (PROTOCOL 4.25, 9)."""
+"""Lines that lose packets and connections that go dead, in a network namespace of the test (docs/requirements.md 4.25)."""
 
 import ctypes
 import subprocess

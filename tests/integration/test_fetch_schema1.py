@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Docker's first manifests from docker-registry: which bytes count, and layers of unknown size (PROTOCOL 3.20 to 3.28)."""
+"""Docker's first manifests from docker-registry: which bytes count, and layers of unknown size (docs/requirements.md 3.20 to 3.28)."""
 
 import http.client
 import json

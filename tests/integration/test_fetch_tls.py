@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLS and proxies: certs.d, insecure hosts, client certificates, proxy variables (PROTOCOL 5.13 to 5.17)."""
+"""TLS and proxies: certs.d, insecure hosts, client certificates, proxy variables (docs/requirements.md 5.13 to 5.17)."""
 
 import base64
 import json

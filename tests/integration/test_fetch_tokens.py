@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bearer tokens: challenges of all shapes, token servers that want secrets, that lie, and that are not the registry's (PROTOCOL 2a, 2b)."""
+"""Bearer tokens: challenges of all shapes, token servers that want secrets, that lie, and that are not the registry's (docs/requirements.md 2a, 2b)."""
 
 import json
 import subprocess

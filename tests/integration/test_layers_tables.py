@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of other projects' tests, as data: docker's (moby/go-archive), umoci's. Named in STORE-AND-LAYERS W28, W29, R12, R19, H10."""
+"""Tables of other projects' tests, as data: docker's (moby/go-archive), umoci's."""
 
 import os
 import re

@@ -33,7 +33,7 @@ static void test_challenge(void **state)
 		{"BASIC REALM=x", "basic x|-|-|-;"},
 		{"Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:a/b:pull,push\"",
 		 "bearer https://a/t|s|repository:a/b:pull,push|-;"},
-		/* several in one line (PROTOCOL 2.3) */
+		/* several in one line (docs/requirements.md 2.3) */
 		{"Basic realm=\"a\", Bearer realm=\"b\",scope=\"x:pull,push\"",
 		 "basic a|-|-|-;bearer b|-|x:pull,push|-;"},
 		{"Bearer scope=\"x\", realm=\"b\" , Basic realm=\"a\"",
