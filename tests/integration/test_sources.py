@@ -528,6 +528,45 @@ class Sources(Case):
         path = self.write("big.tar", Tar().file("big", os.urandom(3_000_000)).bytes())
         varve.run("import", path, "x:1", status=7)
 
+    def test_full_disk_has_its_room_again(self):
+        """Of every source and on every file system: after a failure the disk has as much as before, and a small import fits."""
+        folder = self.path("folder")
+        folder.mkdir()
+        (folder / "f").write_bytes(os.urandom(40 << 20))
+        run("tar", "-C", folder, "-cf", self.dir / "big.tar", ".")
+        run("mksquashfs", folder, self.dir / "big.squashfs", "-noD", "-noI")
+        layout = self.layout()
+        layout.image("big:1", [Tar().file("small", "s"), (self.dir / "big.tar").read_bytes()], compression="none")
+        run("tar", "-C", layout.path, "-cf", self.dir / "big.oci.tar", ".")
+        run("skopeo", "copy", f"oci:{layout.path}:big:1", f"docker-archive:{self.dir}/big.docker.tar:big:1")
+        iso = self.path("iso")
+        iso.mkdir()
+        os.link(self.dir / "big.squashfs", iso / "root.squashfs")
+        run("xorrisofs", "-R", "-o", self.dir / "big.iso", iso)
+        small = self.write("small.tar", rootfs().bytes())
+        for mkfs, size in ((("mkfs.ext4", "-q", "-F", "-m0"), 16 << 20), (("mkfs.xfs", "-q", "-f"), 300 << 20),
+                           (("mkfs.btrfs", "-q", "-f"), 128 << 20)):
+            place = self.loop(size, mkfs)
+            varve = self.new_varve()
+            varve.store = place / "store"
+            varve.run("import", self.write("tiny.tar", Tar().file("t", "t").bytes()), "tiny:1")  # its folders are there
+            filler = place / "filler"
+            with open(filler, "wb") as file:
+                room = os.statvfs(place)
+                os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize - (12 << 20)))
+            os.sync()
+            before = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+            for source in ("big.tar", "big.squashfs", "big.oci.tar", "big.docker.tar", "big.iso", layout.path, "-"):
+                with self.subTest(mkfs[0], source=os.fspath(source)):
+                    with open(self.dir / "big.tar", "rb") as stdin:
+                        result = varve.run("import", source if source == "-" else self.dir / source, "x:1", status=7, stdin=stdin)
+                    self.assertEqual(os.listdir(varve.store / "tmp/partial"), [], result.err)
+                    os.sync()
+                    after = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+                    self.assertGreater(after, before - (1 << 20))
+            varve.run("import", small, "small:1")
+            self.assertCleanStore(varve)
+
     def test_read_only_and_gone(self):
         path = self.write("a.tar", rootfs().bytes())
         self.varve.run("import", path, "a:1")
