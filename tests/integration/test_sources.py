@@ -498,6 +498,42 @@ class Sources(Case):
         self.varve.run("import", self.write("ok.tar", data), "UPPER CASE", status=2)
         self.varve.run("import", self.write("_.tar", data), status=2)
 
+    def test_no_archive_is_no_empty_tree(self):
+        """What begins with zeros is no empty tar; disk images and file systems are named, with what to do, compressed too."""
+        def image(name, size, *mkfs):
+            with open(self.dir / name, "wb") as file:
+                file.truncate(size)
+            run(*mkfs, self.dir / name)
+            return (self.dir / name).read_bytes()
+
+        def disk(*places, size=1 << 20):
+            data = bytearray(size)
+            for at, text in places:
+                data[at:at + len(text)] = text
+            return bytes(data)
+
+        known = {"ext4": (image("a", 4 << 20, "mkfs.ext4", "-q"), "ext4"), "xfs": (image("b", 300 << 20, "mkfs.xfs", "-q")[:1 << 20], "XFS"),
+                 "btrfs": (image("c", 128 << 20, "mkfs.btrfs", "-q")[:1 << 20], "Btrfs"), "qcow2": (disk((0, b"QFI\xfb\0\0\0\3")), "qcow2"),
+                 "vhdx": (disk((0, b"vhdxfile")), "VHDX"), "mbr": (disk((510, b"\x55\xaa")), "boot sector"),
+                 "gpt": (disk((510, b"\x55\xaa"), (512, b"EFI PART")), "GPT")}
+        for name, (data, says) in known.items():
+            for suffix, pack in ((".img", bytes), (".img.gz", gzip.compress), (".img.xz", lzma.compress)):
+                if suffix != ".img" and name == "qcow2":
+                    continue
+                with self.subTest(name + suffix):
+                    err = self.varve.run("import", self.write(name + suffix, pack(data)), "x:1", status=4).err
+                    self.assertIn(says, err)
+                    self.assertIn("varve import - NAME", err)
+                    self.assertNothingLeft()
+        for data in (b"\0" * (1 << 20), b"\0" * 512, b"\0" * 1024 + os.urandom(100_000), b"\0" * 1024 + b"x", b"\0" * 1536 + b"\0\1"):
+            for pack in (bytes, gzip.compress):
+                self.assertIn("no entry", self.varve.run("import", self.write("z.tar", pack(data)), "x:1", status=4).err)
+                self.assertNothingLeft()
+        self.varve.run("import", self.write("e.gz", gzip.compress(b"")), "x:1", status=4)
+        for n, data in enumerate((b"\0" * 1024, gzip.compress(b"\0" * 10240))):
+            self.varve.run("import", self.write("empty.tar", data), f"empty:{n}")
+            self.varve.run("install", f"empty:{n}")
+
     def test_no_such_file(self):
         """install: a path, or a name that only an archive has, is never asked for at a registry."""
         config = self.write("c.json", json.dumps({"registries": {"docker.io": {"location": "127.0.0.1:1"}}}).encode())
