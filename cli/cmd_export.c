@@ -157,6 +157,7 @@ static bool is_stdout(const char *name)
 static int prepare(struct cli *c, const struct export_options *o, struct work *w,
 		   struct varve_export_options *to, struct varve_err *e)
 {
+	static const struct varve_digest none;
 	static const int systemd[] = {[AS_IS] = -1, [ON] = 1, [OFF] = 0};
 	int r = 0;
 
@@ -188,7 +189,9 @@ static int prepare(struct cli *c, const struct export_options *o, struct work *w
 	to->threads = o->threads;
 	to->level = (int)o->level;
 	to->compressor = o->compressor;
-	to->have = w->have;
+	/* An empty list is a new machine's: it lacks everything, and wants a bundle all the same.
+	 */
+	to->have = o->have && !w->have ? &none : w->have;
 	to->n_have = w->n_have;
 	to->wsl = o->wsl_user || o->wsl_name || o->wsl_icon || o->wsl_systemd ? &w->wsl : NULL;
 	to->plan = &w->plan;
@@ -202,6 +205,7 @@ static int report(struct cli *c, const struct export_options *o, bool to_stdout,
 
 	if (j) {
 		varve_json_str(j, "output", o->output);
+		varve_json_str(j, "format", varve_export_format_name(res->format));
 		varve_json_u64(j, "bytes", res->bytes);
 		varve_json_u64(j, "entries", res->entries);
 		varve_json_u64(j, "blobs", res->n_blobs);
@@ -211,7 +215,7 @@ static int report(struct cli *c, const struct export_options *o, bool to_stdout,
 	if (to_stdout)
 		return 0;
 	out_safe(o->output);
-	out_printf("  %s", VARVE_TEXT_SIZE(res->bytes));
+	out_printf("  %s  %s", varve_export_format_name(res->format), VARVE_TEXT_SIZE(res->bytes));
 	if (res->entries)
 		out_printf(", %s", COUNT(res->entries, "entry"));
 	if (res->n_blobs || res->n_left_out)

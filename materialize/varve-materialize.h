@@ -380,6 +380,8 @@ enum varve_export_format {
 };
 /* "tar", "tar.gz", "tar.zst", "squashfs", "oci", "oci-tar", "docker-archive", "wsl"; -VARVE_E_USAGE
  * names them. */
+/* The word that varve_export_format_parse() knows; "auto" for a form not chosen yet. */
+VARVE_PUBLIC const char *varve_export_format_name(enum varve_export_format f);
 VARVE_PUBLIC int varve_export_format_parse(enum varve_export_format *ret, const char *text,
 					   struct varve_err *e);
 struct varve_wsl_options {
@@ -392,12 +394,14 @@ struct varve_wsl_options {
 struct varve_export_options {
 	size_t size;
 	enum varve_export_format format;
-	const char *path;                /* "-" with fd >= 0 */
-	int fd;                          /* a stream to write to instead of path; -1: path */
-	unsigned threads;                /* 0: as many as cores */
-	int level;                       /* of compression; 0: default */
-	const char *compressor;          /* of squashfs: "gzip", "xz", "zstd", "lz4"; NULL: zstd */
-	const struct varve_digest *have; /* blobs that the other side has (OCI forms only) */
+	const char *path;       /* "-" with fd >= 0 */
+	int fd;                 /* a stream to write to instead of path; -1: path */
+	unsigned threads;       /* 0: as many as cores */
+	int level;              /* of compression; 0: default */
+	const char *compressor; /* of squashfs: "gzip", "xz", "zstd", "lz4"; NULL: zstd */
+	/* Blobs that the other side has (OCI forms only). Not NULL: a bundle, also with n_have 0.
+	 */
+	const struct varve_digest *have;
 	size_t n_have;
 	const struct varve_wsl_options *wsl;
 	const struct varve_plan_options *plan; /* NULL: defaults */

@@ -29,8 +29,19 @@ struct ingest {
 	uint64_t offset, flushed;
 	char path[LAYOUT_PATH_MAX]; /* of the partial */
 	char name[256];             /* for messages */
-	bool reserved;              /* blocks beyond the end of the file */
+	bool reserved;              /* blocks beyond the end of the file, perhaps */
+	bool keeps;                 /* another run may continue what came */
 };
+
+/* Blocks that were reserved and not written: the disk has them again. */
+static void give_back(struct ingest *in)
+{
+	struct stat st;
+
+	if (in->reserved && fstat(in->fd, &st) == 0)
+		(void)!ftruncate(in->fd, st.st_size);
+	in->reserved = false;
+}
 
 static void ingest_free(struct ingest *in)
 {
@@ -67,10 +78,10 @@ static int fail_full(const struct ingest *in, uint64_t need, struct varve_err *e
 				  in->name, TEXT_SIZE(in->offset + need),
 				  TEXT_SIZE((uint64_t)limit.rlim_cur));
 	return varve_fail(e, VARVE_E_NOSPACE,
-			  "%s: needs %s more, the disk of the store %s has %s (%s); what came is "
-			  "kept for the next try",
-			  in->name, TEXT_SIZE(need), in->store->path,
-			  TEXT_SIZE(store_fs_free(in->store)), strerror(saved));
+			  "%s: needs %s more, the disk of the store %s has %s (%s)%s", in->name,
+			  TEXT_SIZE(need), in->store->path, TEXT_SIZE(store_fs_free(in->store)),
+			  strerror(saved),
+			  in->keeps && in->offset ? "; what came is kept for the next try" : "");
 }
 
 /*
@@ -142,8 +153,9 @@ static int resume(struct ingest *in, struct varve_err *e)
  */
 static int reserve(struct ingest *in, struct varve_err *e)
 {
-	uint64_t need;
+	uint64_t need, has = 0;
 	struct rlimit limit;
+	struct stat st;
 
 	if (in->want.size == VARVE_SIZE_UNKNOWN || in->want.size <= in->offset)
 		return 0;
@@ -153,11 +165,34 @@ static int reserve(struct ingest *in, struct varve_err *e)
 		errno = EFBIG;
 		return fail_full(in, need, e);
 	}
-	if (fallocate(in->fd, FALLOC_FL_KEEP_SIZE, (off_t)in->offset, (off_t)need) == 0)
-		in->reserved = true;
-	else if (store_disk_full(errno))
+	/* Not even for a moment may a try that must fail take what others need. */
+	if (fstat(in->fd, &st) == 0)
+		has = (uint64_t)st.st_blocks * 512;
+	if (in->want.size > has && in->want.size - has > store_fs_free(in->store)) {
+		errno = ENOSPC;
 		return fail_full(in, need, e);
+	}
+	in->reserved = true; /* one that fails keeps what it got (ext4, xfs) */
+	if (fallocate(in->fd, FALLOC_FL_KEEP_SIZE, (off_t)in->offset, (off_t)need) < 0) {
+		int saved = errno;
+
+		give_back(in);
+		errno = saved;
+		if (store_disk_full(errno))
+			return fail_full(in, need, e);
+	}
 	return 0; /* a file system that cannot reserve tells when writing */
+}
+
+/* A partial that could not be begun: what came earlier stays, one of nothing goes. */
+static int not_begun(struct ingest *in, int r)
+{
+	struct stat st;
+
+	give_back(in);
+	if (r < 0 && fstat(in->fd, &st) == 0 && st.st_size == 0)
+		(void)unlinkat(in->store->root, in->path, 0);
+	return r;
 }
 
 /* want->digest names the partial. */
@@ -198,6 +233,7 @@ int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 	r = ingest_new(&in, s, want, e);
 	if (r < 0)
 		return r;
+	in->keeps = !want->once;
 	(void)snprintf(in->name, sizeof(in->name), "blob %s", DIGEST_STR(&want->digest));
 	r = open_partial(in, e);
 	if (r == 0) /* it may have been published while we waited for the lock */
@@ -212,7 +248,7 @@ int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 	if (r == 0)
 		r = reserve(in, e);
 	if (r < 0)
-		return r;
+		return not_begun(in, r);
 	*ret = VARVE_TAKE(in);
 	return 0;
 }
@@ -259,11 +295,13 @@ int ingest_open_unnamed(struct ingest **ret, struct varve_store *s, const char *
 	if (r < 0)
 		return r;
 	(void)text_escape_str(key ? key : "new blob", in->name, sizeof(in->name));
+	in->keeps = key;
 	r = open_partial(in, e);
-	if (r == 0)
-		r = resume(in, e);
 	if (r < 0)
 		return r;
+	r = resume(in, e);
+	if (r < 0)
+		return not_begun(in, r);
 	*ret = VARVE_TAKE(in);
 	return 0;
 }
@@ -315,14 +353,11 @@ int ingest_restart(struct ingest *in, struct varve_err *e)
 
 void ingest_close(struct ingest *in, bool keep)
 {
-	struct stat st;
-
 	if (!in)
 		return;
 	if (!keep || in->offset == 0)
 		(void)unlinkat(in->store->root, in->path, 0);
-	else if (in->reserved && fstat(in->fd, &st) == 0)
-		(void)!ftruncate(in->fd, st.st_size); /* gives the reserved blocks back */
+	give_back(in); /* also of a removed one: a reader may hold it open for a while */
 	ingest_free(in);
 }
 

@@ -15,12 +15,15 @@ struct ingest_want {
 	uint64_t size; /* VARVE_SIZE_UNKNOWN if nobody said */
 	enum varve_blob_kind kind;
 	uint64_t max_size; /* refuse beyond; 0: only size counts */
+	bool once;         /* what came is given up when it fails: messages promise nothing */
 };
 
 /*
  * Adds the digest to the lease first. 0: *ret is ours to fill; 1: the blob is present, *ret NULL;
  * -VARVE_E_BUSY: another process is downloading it: call again later (ingest_partial_size tells its
- * progress). A partial that is there is hashed again: ingest_offset() says how far it goes.
+ * progress). A partial that is there is hashed again: ingest_offset() says how far it goes. A known
+ * size is reserved on the disk, VARVE_E_NOSPACE if it has not that much; whatever was reserved and
+ * not written is given back on every failure and by ingest_close().
  */
 int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 		const struct ingest_want *want, struct varve_err *e);

@@ -35,12 +35,23 @@ static const struct {
 	const char *suffix;
 	enum varve_export_format format;
 } suffixes[] = {
-	{".tar", VARVE_EXPORT_TAR},      {".tar.gz", VARVE_EXPORT_TAR_GZ},
-	{".tgz", VARVE_EXPORT_TAR_GZ},   {".tar.zst", VARVE_EXPORT_TAR_ZST},
-	{".tzst", VARVE_EXPORT_TAR_ZST}, {".squashfs", VARVE_EXPORT_SQUASHFS},
-	{".sfs", VARVE_EXPORT_SQUASHFS}, {".sqfs", VARVE_EXPORT_SQUASHFS},
-	{".wsl", VARVE_EXPORT_WSL},
+	{".oci.tar", VARVE_EXPORT_OCI_TAR},   {".tar", VARVE_EXPORT_TAR},
+	{".tar.gz", VARVE_EXPORT_TAR_GZ},     {".tgz", VARVE_EXPORT_TAR_GZ},
+	{".tar.zst", VARVE_EXPORT_TAR_ZST},   {".tzst", VARVE_EXPORT_TAR_ZST},
+	{".squashfs", VARVE_EXPORT_SQUASHFS}, {".sfs", VARVE_EXPORT_SQUASHFS},
+	{".sqfs", VARVE_EXPORT_SQUASHFS},     {".wsl", VARVE_EXPORT_WSL},
+	{".oci", VARVE_EXPORT_OCI_DIR},
 };
+
+const char *varve_export_format_name(enum varve_export_format f)
+{
+	size_t i;
+
+	for (i = 0; i < VARVE_ARRAY_SIZE(formats); i++)
+		if (formats[i].format == f)
+			return formats[i].name;
+	return "auto";
+}
 
 int varve_export_format_parse(enum varve_export_format *ret, const char *text, struct varve_err *e)
 {
@@ -57,6 +68,16 @@ int varve_export_format_parse(enum varve_export_format *ret, const char *text, s
 			  TEXT_SAFE(text));
 }
 
+/* "x.oci.tar.gz": whoever says so wants no root filesystem, and OCI archives have compressed
+ * layers. */
+static bool is_packed_oci(const char *name, const char *suffix)
+{
+	static const char oci[] = ".oci";
+	size_t n = strlen(name) - strlen(suffix), k = sizeof(oci) - 1;
+
+	return n > k && !strncasecmp(name + n - k, oci, k);
+}
+
 /* By the name of the output. A bundle (several images, or only what is lacking) is no tree. */
 static int guess_format(const struct export *x, enum varve_export_format *ret, struct varve_err *e)
 {
@@ -68,6 +89,9 @@ static int guess_format(const struct export *x, enum varve_export_format *ret, s
 		size_t k = strlen(suffixes[i].suffix);
 
 		if (x->file && n > k && !strcasecmp(x->name + n - k, suffixes[i].suffix)) {
+			if (is_packed_oci(x->name, suffixes[i].suffix) &&
+			    suffixes[i].format != VARVE_EXPORT_OCI_TAR)
+				break;
 			*ret = bundle && suffixes[i].format == VARVE_EXPORT_TAR
 				       ? VARVE_EXPORT_OCI_TAR
 				       : suffixes[i].format;
@@ -90,8 +114,7 @@ static int check_options(const struct export *x, struct varve_err *e)
 	const struct varve_export_options *o = x->opt;
 	bool levels = f == VARVE_EXPORT_TAR_GZ || f == VARVE_EXPORT_TAR_ZST ||
 		      f == VARVE_EXPORT_WSL || f == VARVE_EXPORT_SQUASHFS;
-	const char *name = "?", *what = NULL;
-	size_t i;
+	const char *what = NULL;
 
 	if (o->wsl && f != VARVE_EXPORT_WSL)
 		what = "the settings of WSL are for a .wsl";
@@ -101,11 +124,8 @@ static int check_options(const struct export *x, struct varve_err *e)
 		what = "nothing is compressed, so there is no level";
 	else if (o->plan && (o->plan->strict || o->plan->keep_dirlinks) && !export_is_tree(f))
 		what = "layers are written as they are, so that no rule for a tree goes with it";
-	for (i = 0; i < VARVE_ARRAY_SIZE(formats); i++)
-		if (formats[i].format == f)
-			name = formats[i].name;
-	return what ? varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out", name,
-				 what)
+	return what ? varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out",
+				 varve_export_format_name(f), what)
 		    : 0;
 }
 
@@ -125,7 +145,8 @@ static int check(struct export *x, struct varve_err *e)
 				  "or docker-archive");
 	if (x->opt->have && f != VARVE_EXPORT_OCI_DIR && f != VARVE_EXPORT_OCI_TAR)
 		return varve_fail(e, VARVE_E_USAGE,
-				  "only the forms oci and oci-tar can leave blobs out");
+				  "only the forms oci and oci-tar can leave blobs out, not %s",
+				  varve_export_format_name(f));
 	for (i = 0; i < x->n; i++)
 		if (!x->images[i].complete)
 			return varve_fail(e, VARVE_E_INCOMPLETE,

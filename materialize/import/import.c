@@ -216,12 +216,16 @@ static int import_archive(struct import *im, int fd, uint64_t size, enum varve_c
 static int import_file(struct import *im, int fd, uint64_t size, struct varve_err *e)
 {
 	enum varve_compression comp;
-	int r = 1;
+	int r;
 
 	if (!size)
 		return varve_fail(e, VARVE_E_FORMAT, "%s: is empty", TEXT_SAFE(im->path));
 	if (iso_looks_like(fd))
 		return import_iso(im, fd, size, e);
+	r = import_refuse_known(im, fd, e);
+	if (r < 0)
+		return r;
+	r = 1;
 	if (sniff_images(fd, &comp))
 		r = import_archive(im, fd, size, comp, e);
 	return r == 1 ? import_rootfs(im, &(struct import_range){fd, 0, size}, "tar", NULL, e) : r;

@@ -78,3 +78,6 @@ int import_layout(struct import *im, struct members *m, struct varve_err *e);
 int import_docker(struct import *im, struct members *m, struct varve_err *e);
 int import_iso(struct import *im, int fd, uint64_t size, struct varve_err *e);
 bool iso_looks_like(int fd);
+/* VARVE_E_FORMAT, with what to do, if the file (inflated, too) is a known disk image or file
+ * system. */
+int import_refuse_known(const struct import *im, int fd, struct varve_err *e);

@@ -189,7 +189,7 @@ int import_blob(struct import *im, struct import_blobs *blobs, enum varve_blob_k
 		const struct import_range *range, const struct varve_digest *want,
 		struct varve_digest *ret, struct varve_layer_facts *ret_facts, struct varve_err *e)
 {
-	struct ingest_want w = {.size = range->size, .kind = kind};
+	struct ingest_want w = {.size = range->size, .kind = kind, .once = true};
 	struct varve_layer_facts facts = {0};
 	bool layer = kind == VARVE_BLOB_LAYER;
 	struct ingest *in = NULL;

@@ -281,7 +281,9 @@ static int choose(const struct iso *iso, const struct found **ret, struct varve_
 	if (!iso->n)
 		return varve_fail(
 			e, VARVE_E_NOTFOUND,
-			"%s: an ISO image that holds no squashfs; it holds %u files%s%s%s",
+			"%s: an ISO image that holds no squashfs; it holds %u files%s%s%s; if its "
+			"files are the tree, mount it (mount -o loop,ro FILE DIR) and import a tar "
+			"of DIR",
 			TEXT_SAFE(iso->im->path), iso->files, iso->files ? ": " : "",
 			iso->names.n ? iso->names.p : "",
 			iso->files > NAMES_MAX ? ", and others" : "");

@@ -86,6 +86,29 @@ static int check_squashfs(struct import *im, const struct varve_layer_facts *f, 
 	return -VARVE_E_UNSUPPORTED;
 }
 
+/*
+ * Anything that begins with zeros looks like a tar that ends at once. An archive of nothing is made
+ * of zeros alone, and of no more of them than tar writes.
+ */
+static int check_entries(const struct varve_layer_facts *f, struct varve_err *e)
+{
+	static const char zeros[10240];
+	struct varve_digest d;
+	int r;
+
+	if (f->entries || f->compression == VARVE_COMP_SQUASHFS)
+		return 0;
+	if (f->size >= 1024 && f->size <= sizeof(zeros) && f->size % 512 == 0) {
+		r = hash_bytes(f->diff_id.algo, zeros, (size_t)f->size, &d, e);
+		if (r < 0 || varve_digest_equal(&d, &f->diff_id))
+			return r;
+	}
+	return varve_fail(
+		e, VARVE_E_FORMAT,
+		"holds no entry, and is not an empty tar either: it begins with zeros, as "
+		"disk images do; import a tar of the tree that is in it");
+}
+
 int import_rootfs(struct import *im, const struct import_range *range, const char *kind,
 		  const char *member, struct varve_err *e)
 {
@@ -104,6 +127,8 @@ int import_rootfs(struct import *im, const struct import_range *range, const cha
 	}
 	if (r == 0)
 		r = rootfs_layer(im, &blobs, range, &layer, &facts, e);
+	if (r == 0)
+		r = check_entries(&facts, e);
 	if (r == 0)
 		r = check_squashfs(im, &facts, e);
 	if (r < 0)

@@ -68,11 +68,24 @@ static int put_bytes(struct splice *s, const uint8_t *p, size_t n, struct varve_
 	return 0;
 }
 
+/* The stream has ended; padding that its last entry lacks is made. */
+static int put_end(struct splice *s, struct varve_err *e)
+{
+	static const uint8_t end[2 * BLOCK];
+	int r = s->have ? tar_feed(s->t, s->block, s->have, e) : 0;
+
+	if (r == 0)
+		r = tar_finish(s->t, e);
+	memset(s->block + s->have, 0, BLOCK - s->have);
+	if (r == 0 && s->have)
+		r = sink_write(s->out, s->block, BLOCK, e);
+	return r == 0 ? sink_write(s->out, end, sizeof(end), e) : r;
+}
+
 int layer_join_stream(const struct varve_ctx *ctx, const struct inflate_source *in,
 		      struct sink *below, struct varve_err *e)
 {
 	static const struct tar_events events = {ignore_entry, NULL, NULL, NULL};
-	static const uint8_t end[2 * BLOCK];
 	struct sink *out = NULL;
 	struct splice s = {0};
 	struct inflate *z = NULL;
@@ -95,9 +108,7 @@ int layer_join_stream(const struct varve_ctx *ctx, const struct inflate_source *
 		r = put_bytes(&s, p, n, e);
 	}
 	if (r == 0)
-		r = tar_finish(s.t, e);
-	if (r == 0)
-		r = sink_write(out, end, sizeof(end), e);
+		r = put_end(&s, e);
 	if (r == 0)
 		r = sink_finish(out, e);
 	tar_free(s.t);

@@ -64,8 +64,13 @@ static int pump(struct scan *s, struct inflate *z, struct tar *t, struct hash_be
 			r = inflate_next(z, WINDOW, &p, &n, e);
 		if (r < 0)
 			return r;
-		if (n == 0)
+		if (n == 0) {
+			if (tar_unpadded(t))
+				log_warn(s->ctx, "layer",
+					 "the archive ends without the padding of its last entry; "
+					 "all data of it are there");
 			return tar_finish(t, e);
+		}
 		hash_beside_update(h, p, n);
 		r = tar_feed(t, p, n, e);
 		if (r < 0)

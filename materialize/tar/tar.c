@@ -30,6 +30,7 @@ struct tar {
 	bool zero;               /* the last block was zero */
 	bool tail_seen, further; /* behind the end: something, and it is a header */
 	bool pending;            /* extended headers wait for their entry */
+	bool padding;            /* what is skipped is padding: all data before it came */
 	struct buf pax, long_path, long_link;
 	struct buf *text; /* the one of those that ST_TEXT fills */
 	struct tar_meta meta;
@@ -466,7 +467,8 @@ static int end_stretch(struct tar *t, struct varve_err *e)
 
 	if (t->state == ST_TEXT)
 		r = end_text(t, e);
-	if (t->pad > 0) {
+	t->padding = t->pad > 0;
+	if (t->padding) {
 		t->state = ST_SKIP;
 		t->left = t->pad;
 		t->pad = 0;
@@ -552,8 +554,15 @@ bool tar_concatenated(const struct tar *t)
 	return t->further;
 }
 
+bool tar_unpadded(const struct tar *t)
+{
+	return t->state == ST_SKIP && t->padding && !t->pending;
+}
+
 int tar_finish(struct tar *t, struct varve_err *e)
 {
+	if (tar_unpadded(t))
+		return 0;
 	if (t->state == ST_END || (t->state == ST_HEADER && t->have == 0 && !t->pending))
 		return 0;
 	return varve_fail(e, VARVE_E_FORMAT, "tar: cut off after %llu bytes",

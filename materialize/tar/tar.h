@@ -53,8 +53,13 @@ struct tar;
 int tar_new(struct tar **ret, const struct tar_events *events, struct varve_err *e);
 void tar_free(struct tar *t);
 int tar_feed(struct tar *t, const void *p, size_t n, struct varve_err *e);
-/* The stream has ended: VARVE_E_FORMAT if in the middle of an entry. */
+/*
+ * The stream has ended: VARVE_E_FORMAT if in the middle of an entry. Within the padding behind
+ * complete data it is the end of the archive: some writers (umoci insert, stacker) leave it out.
+ */
 int tar_finish(struct tar *t, struct varve_err *e);
+/* At that place: the last entry is whole, its padding is not. */
+bool tar_unpadded(const struct tar *t);
 /* At the place of a header: nothing is begun. */
 bool tar_between_entries(const struct tar *t);
 /* A further archive followed behind the end (tar --ignore-zeros would read it). */

@@ -382,3 +382,11 @@ int fsx_open_unnamed(const char *dir)
 		(void)unlinkat(dirfd, name, 0);
 	return fd;
 }
+
+uint64_t fsx_room(const struct stat *st)
+{
+	uint64_t size = (uint64_t)st->st_size, blocks = (uint64_t)st->st_blocks * 512;
+	uint64_t unit = st->st_blksize > 0 ? (uint64_t)st->st_blksize : 4096;
+
+	return blocks > (size + unit - 1) / unit * unit ? blocks : size;
+}

@@ -31,6 +31,8 @@ int fsx_open_unnamed(const char *dir);
 int fsx_open_dir(int dirfd, const char *name);
 /* mkdir if missing, then open. -1 with errno. */
 int fsx_make_dir(int dirfd, const char *name, mode_t mode);
+/* What a file takes on the disk: its size, or its blocks where more of them were reserved. */
+uint64_t fsx_room(const struct stat *st);
 /* All components of a host path given by the user (symlinks are followed: it is the user's path).
  */
 int fsx_make_path(const char *path, mode_t mode, struct varve_err *e);

@@ -2,6 +2,7 @@
 /* What the store takes, and what gc would give back. */
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/fsx.h"
 #include "store/care/scan.h"
 #include "store/graph.h"
 #include "store/layout.h"
@@ -21,6 +22,17 @@ static int add_file(void *user, const struct scan_entry *entry, struct varve_err
 	(void)e;
 	z->n++;
 	z->bytes += (uint64_t)entry->st.st_size;
+	return 0;
+}
+
+/* What a download reserved is taken from others, too. */
+static int add_partial(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct sum *z = user;
+
+	(void)e;
+	z->n++;
+	z->bytes += fsx_room(&entry->st);
 	return 0;
 }
 
@@ -93,7 +105,7 @@ int varve_store_df(struct varve_store *s, struct varve_df *ret, struct varve_err
 	if (r == 0)
 		r = count_installs(s, ret, e);
 	if (r == 0)
-		r = scan_dir(s, LAYOUT_PARTIAL, add_file, &partials, e);
+		r = scan_dir(s, LAYOUT_PARTIAL, add_partial, &partials, e);
 	if (r == 0)
 		r = scan_dir(s, LAYOUT_AUX, add_kind, &derived, e);
 	opt.dry_run = true;

@@ -55,7 +55,8 @@ static int add(struct look *l, const struct scan_entry *entry, const char *what,
 		.path = path,
 		.name = path + strlen(path) - strlen(entry->name),
 		.reason = reason,
-		.size = (uint64_t)entry->st.st_size,
+		.size = strcmp(what, "partial") == 0 ? fsx_room(&entry->st)
+						     : (uint64_t)entry->st.st_size,
 		.remove = remove,
 		.claim = S_ISREG(entry->st.st_mode) &&
 			 (strcmp(what, "partial") == 0 || strcmp(what, "lease") == 0 ||
@@ -79,18 +80,37 @@ static bool claimable(struct varve_store *s, const char *path)
 	return scan_claim(s, path, &fd);
 }
 
+/* A download that was killed could not give back what it had reserved beyond what came. */
+static void give_back(struct varve_store *s, struct scan_entry *entry)
+{
+	VARVE_CLOSE int fd = -1, out = -1;
+
+	if (!scan_claim(s, entry->path, &fd))
+		return;
+	out = openat(s->root, entry->path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (out >= 0 && fstat(out, &entry->st) == 0 && S_ISREG(entry->st.st_mode) &&
+	    ftruncate(out, entry->st.st_size) == 0)
+		(void)fstat(out, &entry->st);
+}
+
 static int see_partial(void *user, const struct scan_entry *entry, struct varve_err *e)
 {
 	struct look *l = user;
+	struct scan_entry now = *entry;
 	struct gc_file *f;
 	int r;
 
 	if (!claimable(l->st->store, entry->path))
 		return add(l, entry, "partial", "is being downloaded", false, NULL, e);
+	if (entry->st.st_size == 0)
+		return add(l, entry, "partial", "unfinished download of which nothing came", true,
+			   NULL, e);
 	if (age(entry) > PARTIAL_AGE)
 		return add(l, entry, "partial", "unfinished download, not touched for a week", true,
 			   NULL, e);
-	r = add(l, entry, "partial", "the next pull resumes it", false, &f, e);
+	if (!l->st->opt->dry_run && fsx_room(&now.st) > (uint64_t)now.st.st_size)
+		give_back(l->st->store, &now);
+	r = add(l, &now, "partial", "the next pull resumes it", false, &f, e);
 	if (r == 0)
 		f->for_budget = true;
 	return r;

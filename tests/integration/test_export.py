@@ -284,6 +284,24 @@ class Exports(Case):
         self.assertIn("neither in it nor in the store", self.new_varve().run("import", bundle, status=1).err)
         self.varve.run("export", "example.com/all:1", "--have", have, "-o", self.dir / "x.tar.gz", status=2)
 
+    def test_bundle_for_an_empty_machine(self):
+        """A list of nothing is a new machine's; a name in .oci.tar or .oci is an OCI layout without it, too."""
+        empty = self.dir / "list"
+        empty.write_text(self.new_varve().run("have").out)
+        self.assertEqual(empty.read_text(), "")
+        for name, options, form in (("bundle.tar", ("--have", empty), "oci-tar"), ("plain.oci.tar", (), "oci-tar"),
+                                    ("folder.oci", (), "oci"), ("a.b.oci", ("--have", empty), "oci")):
+            with self.subTest(name):
+                there, out = self.new_varve(), self.dir / name
+                self.assertEqual(self.varve.json("export", "example.com/all:1", *options, "-o", out)["format"], form)
+                self.assertEqual(out.is_dir(), form == "oci")
+                there.run("import", out)
+                there.run("--offline", "install", "example.com/all:1")
+        self.assertIn("oci-tar", self.varve.run("export", "example.com/all:1", "-o", self.dir / "again.oci.tar").out)
+        self.varve.run("export", "example.com/all:1", "--have", empty, "-o", self.dir / "x.squashfs", status=2)
+        self.varve.run("export", "example.com/all:1", "-o", self.dir / "x.oci.tar.gz", status=2)
+        self.varve.run("export", "example.com/all:1", "--have", empty, "--format", "tar", "-o", self.dir / "x.tar", status=2)
+
     def test_rotten(self):
         """A blob that has changed: no output appears."""
         layer = json.loads(self.layout_.read(self.layout_.find("all")))["layers"][0]["digest"]

@@ -8,7 +8,7 @@ import os
 import struct
 import subprocess
 
-from support import EMPTY_LAYER, Tar, compress, digest_of
+from support import EMPTY_LAYER, Tar, compress, digest_of, layertext
 from support.applied import Applied, descend
 from support.tarball import LNK, REG, SYM, header, patched
 
@@ -114,7 +114,7 @@ class Stream(Applied):
         self.apply([gzip.compress(b"", mtime=0)], "", attributes=False, umoci=False)
 
     def test_t06_cut_off(self):
-        """In a header, in a body, in its padding, in an extended header, in the compressed stream."""
+        """In a header, in a body, in an extended header and its padding, in the compressed stream."""
         data = top().file("f", "x" * 3000, mtime=2, pax={"comment": "c" * 2000}).bytes()
         for length in (100, 700, 1024, 2000, 5000, 7000):
             self.refuse([data[:length]], "cut off|neither a tar", umoci=False)
@@ -122,6 +122,24 @@ class Stream(Applied):
             blob = compress(data, how)
             self.refuse([blob[:len(blob) // 2]], "cut off|ends in|damaged", umoci=how == "gzip",
                         diff_ids=[digest_of(data)])
+
+    def test_t06_no_padding(self):
+        """All data are there, the padding behind them is not, or not all (umoci insert, stacker): a whole archive, with a warning."""
+        data = top().file("a", "1", mtime=2).file("f", "x" * 700, mtime=2).bytes(end=False)
+        for lacks in (1, 100, 1024 - 700):
+            for how in ("none", "gzip", "zstd"):
+                with self.subTest(lacks=lacks, how=how):
+                    layout, reference, result = self.image([compress(data[:-lacks], how)], diff_ids=[digest_of(data[:-lacks])])
+                    self.assertEqual(result.status, 0, result)
+                    self.assertIn("without the padding", result.err)
+                    self.varve.run("install", reference)
+                    self.assertEqual(layertext.read(self.varve.tree(reference), True), ROOT + "f a 1 m=644 u=0:0 t=2\nf f " + "x" * 700 + " m=644 u=0:0 t=2\n")
+        path = self.path("rootfs.tar")
+        path.write_bytes(top().file("a", "1", mtime=2).bytes() + data[:-100])  # joined, so written anew
+        self.varve.run("import", path, "joined:1")
+        self.varve.run("install", "joined:1")
+        self.assertEqual((self.varve.tree("joined:1") / "f").read_text(), "x" * 700)
+        self.refuse([data[:-(1024 - 700) - 1]], "cut off", umoci=False)
 
     def test_t07_no_blocks_at_the_end(self):
         for end in (b"", b"\0" * 512):

@@ -498,6 +498,42 @@ class Sources(Case):
         self.varve.run("import", self.write("ok.tar", data), "UPPER CASE", status=2)
         self.varve.run("import", self.write("_.tar", data), status=2)
 
+    def test_no_archive_is_no_empty_tree(self):
+        """What begins with zeros is no empty tar; disk images and file systems are named, with what to do, compressed too."""
+        def image(name, size, *mkfs):
+            with open(self.dir / name, "wb") as file:
+                file.truncate(size)
+            run(*mkfs, self.dir / name)
+            return (self.dir / name).read_bytes()
+
+        def disk(*places, size=1 << 20):
+            data = bytearray(size)
+            for at, text in places:
+                data[at:at + len(text)] = text
+            return bytes(data)
+
+        known = {"ext4": (image("a", 4 << 20, "mkfs.ext4", "-q"), "ext4"), "xfs": (image("b", 300 << 20, "mkfs.xfs", "-q")[:1 << 20], "XFS"),
+                 "btrfs": (image("c", 128 << 20, "mkfs.btrfs", "-q")[:1 << 20], "Btrfs"), "qcow2": (disk((0, b"QFI\xfb\0\0\0\3")), "qcow2"),
+                 "vhdx": (disk((0, b"vhdxfile")), "VHDX"), "mbr": (disk((510, b"\x55\xaa")), "boot sector"),
+                 "gpt": (disk((510, b"\x55\xaa"), (512, b"EFI PART")), "GPT")}
+        for name, (data, says) in known.items():
+            for suffix, pack in ((".img", bytes), (".img.gz", gzip.compress), (".img.xz", lzma.compress)):
+                if suffix != ".img" and name == "qcow2":
+                    continue
+                with self.subTest(name + suffix):
+                    err = self.varve.run("import", self.write(name + suffix, pack(data)), "x:1", status=4).err
+                    self.assertIn(says, err)
+                    self.assertIn("varve import - NAME", err)
+                    self.assertNothingLeft()
+        for data in (b"\0" * (1 << 20), b"\0" * 512, b"\0" * 1024 + os.urandom(100_000), b"\0" * 1024 + b"x", b"\0" * 1536 + b"\0\1"):
+            for pack in (bytes, gzip.compress):
+                self.assertIn("no entry", self.varve.run("import", self.write("z.tar", pack(data)), "x:1", status=4).err)
+                self.assertNothingLeft()
+        self.varve.run("import", self.write("e.gz", gzip.compress(b"")), "x:1", status=4)
+        for n, data in enumerate((b"\0" * 1024, gzip.compress(b"\0" * 10240))):
+            self.varve.run("import", self.write("empty.tar", data), f"empty:{n}")
+            self.varve.run("install", f"empty:{n}")
+
     def test_no_such_file(self):
         """install: a path, or a name that only an archive has, is never asked for at a registry."""
         config = self.write("c.json", json.dumps({"registries": {"docker.io": {"location": "127.0.0.1:1"}}}).encode())
@@ -527,6 +563,45 @@ class Sources(Case):
         varve = self.new_varve(VARVE_STORE=small / "store")
         path = self.write("big.tar", Tar().file("big", os.urandom(3_000_000)).bytes())
         varve.run("import", path, "x:1", status=7)
+
+    def test_full_disk_has_its_room_again(self):
+        """Of every source and on every file system: after a failure the disk has as much as before, and a small import fits."""
+        folder = self.path("folder")
+        folder.mkdir()
+        (folder / "f").write_bytes(os.urandom(40 << 20))
+        run("tar", "-C", folder, "-cf", self.dir / "big.tar", ".")
+        run("mksquashfs", folder, self.dir / "big.squashfs", "-noD", "-noI")
+        layout = self.layout()
+        layout.image("big:1", [Tar().file("small", "s"), (self.dir / "big.tar").read_bytes()], compression="none")
+        run("tar", "-C", layout.path, "-cf", self.dir / "big.oci.tar", ".")
+        run("skopeo", "copy", f"oci:{layout.path}:big:1", f"docker-archive:{self.dir}/big.docker.tar:big:1")
+        iso = self.path("iso")
+        iso.mkdir()
+        os.link(self.dir / "big.squashfs", iso / "root.squashfs")
+        run("xorrisofs", "-R", "-o", self.dir / "big.iso", iso)
+        small = self.write("small.tar", rootfs().bytes())
+        for mkfs, size in ((("mkfs.ext4", "-q", "-F", "-m0"), 16 << 20), (("mkfs.xfs", "-q", "-f"), 300 << 20),
+                           (("mkfs.btrfs", "-q", "-f"), 128 << 20)):
+            place = self.loop(size, mkfs)
+            varve = self.new_varve()
+            varve.store = place / "store"
+            varve.run("import", self.write("tiny.tar", Tar().file("t", "t").bytes()), "tiny:1")  # its folders are there
+            filler = place / "filler"
+            with open(filler, "wb") as file:
+                room = os.statvfs(place)
+                os.posix_fallocate(file.fileno(), 0, max(1, room.f_bavail * room.f_frsize - (12 << 20)))
+            os.sync()
+            before = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+            for source in ("big.tar", "big.squashfs", "big.oci.tar", "big.docker.tar", "big.iso", layout.path, "-"):
+                with self.subTest(mkfs[0], source=os.fspath(source)):
+                    with open(self.dir / "big.tar", "rb") as stdin:
+                        result = varve.run("import", source if source == "-" else self.dir / source, "x:1", status=7, stdin=stdin)
+                    self.assertEqual(os.listdir(varve.store / "tmp/partial"), [], result.err)
+                    os.sync()
+                    after = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+                    self.assertGreater(after, before - (1 << 20))
+            varve.run("import", small, "small:1")
+            self.assertCleanStore(varve)
 
     def test_read_only_and_gone(self):
         path = self.write("a.tar", rootfs().bytes())

@@ -397,6 +397,43 @@ static void partials(void **state)
 	assert_int_equal(fixture_count(f, "tmp/partial"), 0);
 }
 
+/* What a killed download had reserved: df and gc see it, gc gives it back. */
+static void reserved_blocks(void **state)
+{
+	struct fixture *f = *state;
+	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
+	const char *name = "tmp/partial/"
+			   "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+	struct varve_df df;
+	char path[512];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", f->path, name);
+	fixture_write(f, name, "hello");
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1 << 20) < 0) {
+		close(fd);
+		skip();
+	}
+	assert_ok(varve_store_df(f->store, &df, &f->err), &f->err);
+	assert_true(df.partial_bytes >= 1 << 20);
+	opt.dry_run = true;
+	assert_int_equal(run(f, &opt).removed_partials, 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks >= (1 << 20) / 512);
+	opt.dry_run = false;
+	assert_int_equal(run(f, &opt).removed_partials, 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(st.st_blocks < (1 << 19) / 512);
+	assert_int_equal(st.st_size, 5);
+	/* Of nothing, nothing can be continued. */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(run(f, &opt).removed_partials, 1);
+	assert_false(fixture_exists(f, name));
+	close(fd);
+}
+
 static void a_budget_takes_partials_only_for_their_room(void **state)
 {
 	struct fixture *f = *state;
@@ -585,6 +622,7 @@ int main(void)
 		TEST(entries_of_other_tools_hold),
 		TEST(budget_drops_the_least_recently_used),
 		TEST(partials),
+		TEST(reserved_blocks),
 		TEST(a_budget_takes_partials_only_for_their_room),
 		TEST(nothing_is_a_budget_too),
 		TEST(the_young_are_kept_whole),
