@@ -18,7 +18,7 @@ int tree_apply(struct tree *t, const struct toc *toc, uint32_t layer, struct var
 
 /* What a frozen tree keeps alive besides the arrays in struct varve_plan. */
 struct tree_keep {
-	struct tree_arena *arena;
+	struct arena *arena;
 	char **warnings;
 	uint32_t n_warnings; /* kept texts; the summary counts all */
 	uint32_t *body_inodes;

@@ -6,6 +6,7 @@
 
 #include "materialize/plan/plan.h"
 #include "materialize/plan/tree_internal.h"
+#include "store/base/arena.h"
 #include "store/base/err.h"
 #include "store/base/text.h"
 
@@ -129,7 +130,7 @@ static int keep_plnk(struct tree *t, const char *name, const struct toc_entry *x
 	node = tree_lookup(t, t->plnk, name, strlen(name));
 	if (node != PLAN_NONE)
 		tree_remove(t, node);
-	name = tree_strdup(&t->arena, name, strlen(name));
+	name = arena_strn(&t->arena, name, strlen(name));
 	if (!name)
 		return varve_fail_oom(e);
 	r = tree_add_inode(t, &inode, e);
@@ -478,7 +479,7 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	if (r < 0)
 		return r;
 	/* A copy: so the toc need not stay in memory for its names. */
-	base = tree_strdup(&t->arena, base, strlen(base));
+	base = arena_strn(&t->arena, base, strlen(base));
 	if (!base)
 		return varve_fail_oom(e);
 	return place(t, dir, base, x, e);

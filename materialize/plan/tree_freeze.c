@@ -7,6 +7,7 @@
 
 #include "materialize/plan/plan.h"
 #include "materialize/plan/tree_internal.h"
+#include "store/base/arena.h"
 #include "store/base/err.h"
 
 #define DISK_BLOCK   4096u
@@ -141,7 +142,7 @@ static int unpack_xattrs(struct tree *t, struct plan_inode *i, uint64_t *n_filte
 
 	if (n == 0)
 		return 0;
-	x = tree_alloc(&t->arena, n * sizeof(*x), _Alignof(struct varve_xattr));
+	x = arena_alloc(&t->arena, n * sizeof(*x), _Alignof(struct varve_xattr));
 	if (!x)
 		return varve_fail_oom(e);
 	while (n-- > 0) {
@@ -288,7 +289,7 @@ void tree_thaw(struct varve_plan *p, struct tree_keep *keep)
 	free(p->inodes);
 	free(p->bodies);
 	free(keep->body_inodes);
-	tree_arena_free(keep->arena);
+	arena_free(keep->arena);
 	for (uint32_t i = 0; i < keep->n_warnings; i++)
 		free(keep->warnings[i]);
 	free(keep->warnings);

@@ -36,7 +36,7 @@ struct tree {
 	uint32_t n_inodes, cap_inodes;
 	uint32_t *buckets, n_buckets;
 	uint64_t secret; /* of the hash */
-	struct tree_arena *arena;
+	struct arena *arena;
 	uint32_t layer; /* the present one */
 	uint32_t stamp; /* layer + 1 */
 	uint64_t entries;
@@ -61,12 +61,6 @@ struct tree {
  */
 uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n);
 uint64_t tree_secret(const void *any);
-
-/* --- tree_arena.c --- */
-struct tree_arena;
-void *tree_alloc(struct tree_arena **a, size_t n, size_t align);
-char *tree_strdup(struct tree_arena **a, const char *p, size_t n);
-void tree_arena_free(struct tree_arena *a);
 
 /* --- tree_nodes.c --- */
 uint32_t tree_lookup(const struct tree *t, uint32_t dir, const char *name, size_t n);

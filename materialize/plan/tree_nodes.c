@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "materialize/plan/tree_internal.h"
+#include "store/base/arena.h"
 #include "store/base/err.h"
 
 #define FIRST_BUCKETS 1024u
@@ -81,7 +82,7 @@ void tree_free(struct tree *t)
 	free(t->inodes);
 	free(t->buckets);
 	free(t->pending);
-	tree_arena_free(t->arena);
+	arena_free(t->arena);
 	buf_done(&t->path);
 	buf_done(&t->link);
 	buf_done(&t->walk[0]);

@@ -6,6 +6,7 @@
 
 #include "materialize/plan/plan.h"
 #include "materialize/plan/tree_internal.h"
+#include "store/base/arena.h"
 #include "store/base/err.h"
 #include "store/base/text.h"
 
@@ -53,7 +54,7 @@ int tree_clean(const struct tree *t, const char *path, size_t n, struct buf *b, 
 static int make_implied(struct tree *t, uint32_t dir, struct span name, const struct toc_entry *x,
 			uint32_t *ret, struct varve_err *e)
 {
-	const char *copy = tree_strdup(&t->arena, name.p, name.n);
+	const char *copy = arena_strn(&t->arena, name.p, name.n);
 	struct plan_inode *i;
 	uint32_t inode;
 	int r;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "store/base/arena.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
@@ -136,7 +137,7 @@ static struct spool_place *place_of(struct spool_layer *l, const struct tar_entr
 	if (l->last_place == SPOOL_NOWHERE || !spool_tree_takes(base) ||
 	    !spool_tree_remembers(&l->sp->tree, sizeof(*at) + base.n + 1))
 		return NULL;
-	at = tree_alloc(&l->arena, sizeof(*at) + base.n + 1, _Alignof(struct spool_place));
+	at = arena_alloc(&l->arena, sizeof(*at) + base.n + 1, _Alignof(struct spool_place));
 	if (!at)
 		return NULL;
 	*at = (struct spool_place){.body_off = t->body_off, .dir = l->last_place};
@@ -228,7 +229,7 @@ static void layer_free(struct spool_layer *l)
 		(void)close(l->dir);
 	dir_cache_done(&l->dirs);
 	buf_done(&l->last_dir);
-	tree_arena_free(l->arena);
+	arena_free(l->arena);
 	free(l);
 }
 
@@ -469,7 +470,7 @@ void spool_end_writers(struct varve_spool *sp)
 
 void spool_forget_places(struct spool_layer *l)
 {
-	tree_arena_free(l->arena);
+	arena_free(l->arena);
 	l->arena = NULL;
 	l->places = NULL;
 	l->places_last = &l->places;

@@ -47,7 +47,7 @@ struct spool_layer {
 	unsigned pending; /* under the lock: batches that are queued or being written */
 	/* of the reading thread */
 	struct dir_cache dirs;
-	struct tree_arena *arena; /* of the places */
+	struct arena *arena; /* of the places */
 	struct spool_place *places, **places_last;
 	const struct plan_body_list *bodies; /* while it is settled: what is wanted of it */
 	struct buf last_dir;                 /* of the entry before, */

@@ -10,6 +10,7 @@
 
 #include "materialize/spool/spool.h"
 #include "materialize/spool/spool_internal.h"
+#include "store/base/arena.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
@@ -80,7 +81,7 @@ void spool_tree_done(struct spool_tree *t)
 		free(t->chunks[i]);
 	free(t->chunks);
 	free(t->table);
-	tree_arena_free(t->names);
+	arena_free(t->names);
 	if (t->dirs.root >= 0)
 		(void)close(t->dirs.root);
 	(void)pthread_mutex_destroy(&t->lock);
@@ -141,7 +142,7 @@ static uint32_t make(struct spool_tree *t, struct dir_cache *cache, uint32_t par
 	if (!t->chunks[t->n / CHUNK])
 		return SPOOL_NOWHERE;
 	d = spool_dir_at(t, t->n);
-	d->name = tree_strdup(&t->names, name.p, name.n);
+	d->name = arena_strn(&t->names, name.p, name.n);
 	if (!d->name)
 		return SPOOL_NOWHERE;
 	d->parent = parent;

@@ -25,7 +25,7 @@ struct spool_tree {
 	uint32_t n, n_ours, *table, table_n;
 	uint64_t secret; /* of the hash */
 	size_t places;   /* bytes that they take, all layers together */
-	struct tree_arena *names;
+	struct arena *names;
 	struct dir_names dirs; /* for caches; root -1: there is no tree */
 };
 /* Makes it: the directory `name` in dir, locked. No tree, and no error, where the umask takes our
