@@ -17,8 +17,8 @@
 #include "store/record.h"
 #include "store/store.h"
 
+#include "store/base/arena.h"
 #include "store/base/text.h"
-#include "store/pool.h"
 #include <fcntl.h>
 #include <string.h>
 

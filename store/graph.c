@@ -208,7 +208,7 @@ uint32_t graph_find_image(const struct graph *g, const struct varve_digest *mani
 
 static int copy_str(struct graph *g, struct span s, const char **ret, struct varve_err *e)
 {
-	*ret = s.p ? pool_strn(&g->strings, s.p, s.n) : NULL;
+	*ret = s.p ? arena_strn(&g->strings, s.p, s.n) : NULL;
 	return s.p && !*ret ? varve_fail_oom(e) : 0;
 }
 
@@ -390,7 +390,7 @@ void graph_done(struct graph *g)
 	free(g->edges);
 	free(g->images);
 	free(g->tags);
-	pool_done(&g->strings);
+	arena_free(VARVE_TAKE(g->strings));
 	*g = (struct graph){0};
 }
 

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "store/pool.h"
+#include "store/base/arena.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -61,7 +61,7 @@ struct graph {
 	size_t n_images, cap_images;
 	struct graph_tag *tags;
 	size_t n_tags, cap_tags;
-	struct pool strings;
+	struct arena *strings;
 	uint64_t txn_id, generation;
 };
 

@@ -14,9 +14,9 @@
 
 #define MIN_PREFIX 12
 
-static const char *keep(struct pool *p, const char *s)
+static const char *keep(struct arena **p, const char *s)
 {
-	return s ? pool_strn(p, s, strlen(s)) : NULL;
+	return s ? arena_strn(p, s, strlen(s)) : NULL;
 }
 
 /* One item; without a tag the image is known by its digest only. lower: path of the lower store
@@ -67,7 +67,7 @@ static int new_list(struct varve_image_list *l, size_t n, struct varve_err *e)
 {
 	*l = (struct varve_image_list){0};
 	l->items = calloc(n + 1, sizeof(*l->items));
-	l->priv = calloc(1, sizeof(struct pool));
+	l->priv = calloc(1, sizeof(struct arena *));
 	if (l->items && l->priv)
 		return 0;
 	varve_image_list_free(l);
@@ -80,7 +80,7 @@ void varve_image_list_free(struct varve_image_list *l)
 		return;
 	free(l->items);
 	if (l->priv)
-		pool_done(l->priv);
+		arena_free(*(struct arena **)l->priv);
 	free(l->priv);
 	*l = (struct varve_image_list){0};
 }

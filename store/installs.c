@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records of installed trees. */
+#include "store/base/arena.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/text.h"
 #include "store/catalog.h"
 #include "store/mirror.h"
-#include "store/pool.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -17,7 +17,7 @@ void varve_install_list_free(struct varve_install_list *l)
 		return;
 	free(l->items);
 	if (l->priv)
-		pool_done(l->priv);
+		arena_free(*(struct arena **)l->priv);
 	free(l->priv);
 	*l = (struct varve_install_list){0};
 }
@@ -28,7 +28,7 @@ struct installs {
 	size_t cap;
 };
 
-static int add_strings(struct pool *p, struct varve_install *in, struct span id,
+static int add_strings(struct arena **p, struct varve_install *in, struct span id,
 		       const struct span s[INSTALL_STRINGS], struct varve_err *e)
 {
 	const char **out[INSTALL_STRINGS] = {&in->roots,     &in->label,  &in->directory,
@@ -36,11 +36,11 @@ static int add_strings(struct pool *p, struct varve_install *in, struct span id,
 					     &in->settings};
 	size_t i;
 
-	in->id = pool_strn(p, id.p, id.n);
+	in->id = arena_strn(p, id.p, id.n);
 	if (!in->id)
 		return varve_fail_oom(e);
 	for (i = 0; i < INSTALL_STRINGS; i++) {
-		*out[i] = s[i].p ? pool_strn(p, s[i].p, s[i].n) : NULL;
+		*out[i] = s[i].p ? arena_strn(p, s[i].p, s[i].n) : NULL;
 		if (s[i].p && !*out[i])
 			return varve_fail_oom(e);
 	}
@@ -84,7 +84,7 @@ int varve_store_installs(struct varve_store *s, const char *roots, struct varve_
 	struct installs q = {.roots = roots};
 	int r;
 
-	q.list.priv = calloc(1, sizeof(struct pool));
+	q.list.priv = calloc(1, sizeof(struct arena *));
 	if (!q.list.priv)
 		return varve_fail_oom(e);
 	r = index_view(s->index, each_install, &q, e);

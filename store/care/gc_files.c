@@ -30,7 +30,7 @@ struct look {
 void gc_files_done(struct gc_files *f)
 {
 	free(f->items);
-	pool_done(&f->strings);
+	arena_free(VARVE_TAKE(f->strings));
 	*f = (struct gc_files){0};
 }
 
@@ -39,7 +39,7 @@ static int add(struct look *l, const struct scan_entry *entry, const char *what,
 {
 	struct gc_files *f = l->files;
 	struct gc_file *more;
-	const char *path = pool_strn(&f->strings, entry->path, strlen(entry->path));
+	const char *path = arena_strn(&f->strings, entry->path, strlen(entry->path));
 
 	if (f->n == f->cap) {
 		f->cap = f->cap ? f->cap * 2 : 64;
@@ -221,7 +221,7 @@ static int see_kind(void *user, const struct scan_entry *entry, struct varve_err
 {
 	struct look *l = user;
 
-	l->kind = pool_strn(&l->files->strings, entry->name, strlen(entry->name));
+	l->kind = arena_strn(&l->files->strings, entry->name, strlen(entry->name));
 	return l->kind ? scan_dir(l->st->store, entry->path, see_derived, l, e) : varve_fail_oom(e);
 }
 

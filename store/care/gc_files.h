@@ -20,7 +20,7 @@ struct gc_file {
 struct gc_files {
 	struct gc_file *items;
 	size_t n, cap;
-	struct pool strings;
+	struct arena *strings;
 };
 
 /* Look at everything; nothing is removed. st: begun, so that derived data and orphans can be judged

@@ -19,7 +19,7 @@ void gc_end(struct gc_state *st)
 {
 	graph_done(&st->g);
 	varve_install_list_free(&st->installs);
-	pool_done(&st->names);
+	arena_free(VARVE_TAKE(st->names));
 	free(st->roots);
 	free(st->image_mark);
 	free(st->image_hard);
@@ -187,7 +187,7 @@ static int mark_foreign(void *user, const struct varve_digest *d, const char *na
 	int r;
 
 	if (name) {
-		copy = pool_strn(&m->st->names, name, strlen(name));
+		copy = arena_strn(&m->st->names, name, strlen(name));
 		if (!copy)
 			return varve_fail_oom(m->e);
 	}

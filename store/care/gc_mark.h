@@ -3,8 +3,8 @@
  * changed. */
 #pragma once
 
+#include "store/base/arena.h"
 #include "store/graph.h"
-#include "store/pool.h"
 
 struct gc_root {
 	const char *kind; /* "tag", "pin", "rootfs", "in use", "index.json" */
@@ -16,7 +16,7 @@ struct gc_state {
 	struct graph g;
 	struct gc_root *roots;
 	size_t n_roots, cap_roots;
-	struct pool names;
+	struct arena *names;
 	uint32_t *image_mark; /* root + 1 */
 	bool *image_hard;     /* kept by something that no budget drops */
 	bool *young;          /* per blob: younger than the grace; NULL without one */
