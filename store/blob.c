@@ -403,13 +403,6 @@ int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
 	return update_record(s, d, fill_facts, &copy, e);
 }
 
-static bool fill_origin(struct blob_record *rec, bool exists, void *user)
-{
-	struct span origin = *(struct span *)user;
-
-	return exists && blob_record_add_origin(rec, origin);
-}
-
 struct origins {
 	const struct varve_digest *digest;
 	char **list;
@@ -439,14 +432,6 @@ int blob_origins(struct varve_store *s, const struct varve_digest *d, char *list
 
 	memset(list, 0, (RECORD_MAX_ORIGINS + 1) * sizeof(*list));
 	return index_view(s->index, copy_origins, &o, e);
-}
-
-int blob_add_origin(struct varve_store *s, const struct varve_digest *d, const char *origin,
-		    struct varve_err *e)
-{
-	struct span text = span_str(origin);
-
-	return s->read_only ? 0 : update_record(s, d, fill_origin, &text, e);
 }
 
 int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e)

@@ -22,10 +22,6 @@ int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b
 /* Record what reading a layer found out. */
 int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
 		   const struct varve_layer_facts *facts, struct varve_err *e);
-/* Remember where a blob can be had again: a URL-like origin ("registry:host/repo", "file:…",
- * "https://…"). */
-int blob_add_origin(struct varve_store *s, const struct varve_digest *d, const char *origin,
-		    struct varve_err *e);
 /* Record that a materialize found d damaged: it counts as missing from now on and is fetched again.
  */
 int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);

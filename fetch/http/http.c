@@ -81,11 +81,6 @@ void http_request_init(struct http_request *rq)
 	buf_init(&rq->body, HTTP_ERROR_BODY_MAX);
 }
 
-bool http_active(const struct http_request *rq)
-{
-	return rq->easy != NULL;
-}
-
 void http_request_done(struct http_request *rq)
 {
 	if (rq->easy) {

@@ -120,7 +120,6 @@ void http_request_init(struct http_request *rq);
 void http_request_done(struct http_request *rq);
 /* May be started again after it was done: results are cleared. */
 int http_start(struct http *h, struct http_request *rq, struct varve_err *e);
-bool http_active(const struct http_request *rq);
 
 void http_timer_set(struct http *h, struct http_timer *t, uint64_t at_ms);
 void http_timer_stop(struct http *h, struct http_timer *t);

@@ -239,11 +239,6 @@ uint64_t inflate_need(const struct inflate *z)
 	return inflate_memory(inflate_kind(z), z->in.head, z->in.n);
 }
 
-uint64_t inflate_in(const struct inflate *z)
-{
-	return z->in.taken - z->in.n - z->in.held_n;
-}
-
 uint64_t inflate_out(const struct inflate *z)
 {
 	return z->out - z->n;

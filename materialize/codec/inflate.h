@@ -66,6 +66,5 @@ int inflate_next(struct inflate *z, size_t max, const void **ret, size_t *ret_n,
 bool inflate_mixed(const struct inflate *z);
 /* Does a compressed stream that we can read begin like this? */
 bool inflate_is_compressed(const void *p, size_t n);
-/* Bytes taken from the source, bytes given out. */
-uint64_t inflate_in(const struct inflate *z);
+/* Bytes given out. */
 uint64_t inflate_out(const struct inflate *z);

@@ -57,7 +57,6 @@ int toc_open_memory(struct toc **ret, const void *p, size_t n, struct varve_err 
 void toc_free(struct toc *t);
 uint64_t toc_entries(const struct toc *t);
 uint64_t toc_stream_size(const struct toc *t);
-const struct varve_digest *toc_diff_id(const struct toc *t);
 /* *cursor starts at 0. 1: *ret is the next entry; 0: the end. */
 int toc_next(const struct toc *t, size_t *cursor, struct toc_entry *ret);
 /* The records before cursor are hardly needed again: their pages may go (they come back when they

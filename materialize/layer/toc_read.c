@@ -145,11 +145,6 @@ uint64_t toc_stream_size(const struct toc *t)
 	return t->h.stream_size;
 }
 
-const struct varve_digest *toc_diff_id(const struct toc *t)
-{
-	return &t->diff_id;
-}
-
 int toc_next(const struct toc *t, size_t *cursor, struct toc_entry *ret)
 {
 	const struct toc_record *r;

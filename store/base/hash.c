@@ -192,11 +192,6 @@ int varve_digest_parse(struct varve_digest *ret, const char *text)
 	return digest_parse_span(ret, span_str(text));
 }
 
-int digest_from_hex256(struct varve_digest *ret, const char *hex)
-{
-	return parse_hex(ret, VARVE_SHA256, span_str(hex));
-}
-
 int digest_cmp(const struct varve_digest *a, const struct varve_digest *b)
 {
 	if (a->algo != b->algo)

@@ -30,8 +30,6 @@ size_t digest_len(enum varve_algo algo);
 /* Only the hex part, terminated. */
 const char *digest_hex(const struct varve_digest *d, char buf[VARVE_DIGEST_STR_MAX]);
 int digest_parse_span(struct varve_digest *ret, struct span s);
-/* From 64 hex characters without a prefix (file names of the store). */
-int digest_from_hex256(struct varve_digest *ret, const char *hex);
 int digest_cmp(const struct varve_digest *a, const struct varve_digest *b);
 /* A short-lived string for messages: DIGEST_STR(&d) lives until the end of the block. */
 #define DIGEST_STR(d) varve_digest_str((d), (char[VARVE_DIGEST_STR_MAX]){0})

@@ -177,11 +177,6 @@ bool json_is_array(const json *j)
 	return cJSON_IsArray(j);
 }
 
-bool json_is_string(const json *j)
-{
-	return cJSON_IsString(j);
-}
-
 const json *json_get(const json *j, const char *key)
 {
 	if (!cJSON_IsObject(j))
@@ -291,15 +286,6 @@ int json_need_u64(const json *j, const char *what, const char *key, uint64_t *re
 		  struct varve_err *e)
 {
 	return json_get(j, key) ? json_opt_u64(j, what, key, ret, e) : missing(what, key, e);
-}
-
-int json_opt_bool(const json *j, const char *what, const char *key, bool *ret, struct varve_err *e)
-{
-	const json *c = json_get(j, key);
-
-	if (c && !json_bool(c, ret))
-		return wrong(what, key, "true or false", e);
-	return 0;
 }
 
 int json_need_digest(const json *j, const char *what, const char *key, struct varve_digest *ret,

@@ -31,7 +31,6 @@ static inline void json_cleanup_secret(json **j)
 
 bool json_is_object(const json *j);
 bool json_is_array(const json *j);
-bool json_is_string(const json *j);
 /* Member by exact key; NULL if j is no object or has none. An explicit null counts as none. */
 const json *json_get(const json *j, const char *key);
 /* True if a member has the key in any case: to detect ambiguous documents. */
@@ -56,7 +55,6 @@ int json_need_u64(const json *j, const char *what, const char *key, uint64_t *re
 		  struct varve_err *e);
 int json_opt_u64(const json *j, const char *what, const char *key, uint64_t *ret,
 		 struct varve_err *e);
-int json_opt_bool(const json *j, const char *what, const char *key, bool *ret, struct varve_err *e);
 int json_need_digest(const json *j, const char *what, const char *key, struct varve_digest *ret,
 		     struct varve_err *e);
 /* The exact bytes are gone after parsing: this prints the node again, compact. malloc'ed. */
