@@ -16,6 +16,11 @@ struct authfile_answer {
 	bool helper_specific; /* from credHelpers: its failure is an error */
 };
 /*
+ * A member of an auth file that names registries; NULL if there is none. VARVE_E_FORMAT: it is no
+ * object.
+ */
+int authfile_member(const json **ret, const json *doc, const char *key, struct varve_err *e);
+/*
  * legacy: .dockercfg has no "auths" around. path: repository, the most specific entry wins; may be
  * NULL. VARVE_E_FORMAT: not JSON, a helper name that is no file name, "auth" that is no base64.
  */

@@ -82,6 +82,11 @@ static void test_authfile_bad(void **state)
 		"{\"credHelpers\":{\"h\":\"../../bin/sh\"}}",
 		"{\"credsStore\":\"a b\"}",
 		"{\"auths\":{},\"auths\":{}}",
+		"{\"auths\":[\"x\"]}",
+		"{\"auths\":[{\"auth\":\"aDpo\"}]}",
+		"{\"auths\":\"x\"}",
+		"{\"credHelpers\":[\"x\"]}",
+		"{\"credHelpers\":1}",
 	};
 
 	(void)state;
