@@ -54,16 +54,17 @@ static int try_credential(const struct varve_ctx *ctx, const char *registry, con
 	VARVE_CLEANUP(call_done) struct call call = {0};
 	struct repo repo = {0};
 	struct target t = {0};
+	struct endpoint_key key;
 	int r = client_new(&c, ctx, opt->config, 1, e);
 
 	if (r < 0)
 		return r;
 	repo.domain = (char *)(uintptr_t)registry;
 	repo.registry = config_registry_for(c->config, authfile_host(registry), "");
-	r = client_endpoint(c, url_api_host(authfile_host(host)), "/v2",
-			    (repo.registry && repo.registry->insecure) ||
-				    config_host_insecure(c->config, host),
-			    &t.endpoint, e);
+	key = endpoint_key_registry(url_api_host(authfile_host(host)),
+				    (repo.registry && repo.registry->insecure) ||
+					    config_host_insecure(c->config, host));
+	r = client_endpoint(c, &key, &t.endpoint, e);
 	if (r == 0)
 		r = set_credential(t.endpoint, opt, e);
 	if (r < 0)
