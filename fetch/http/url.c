@@ -101,24 +101,77 @@ void url_origin(const struct url *u, struct buf *out)
 		buf_printf(out, ":%u", u->port);
 }
 
+/* Behind "scheme://" of any scheme, or the text itself. */
+static const char *behind_scheme(const char *text)
+{
+	size_t n =
+		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-");
+
+	return n && !strncmp(text + n, "://", 3) ? text + n + 3 : text;
+}
+
+/*
+ * The '@' that ends a user and a password, NULL: there is none. People forget to encode what a
+ * password may have: behind a ':' a '/', '?', '#' or '@' does not end it.
+ */
+static const char *userinfo_end(const char *p)
+{
+	const char *at = strrchr(p, '@');
+
+	if (!at || at < p + strcspn(p, "/?#\\") || memchr(p, ':', (size_t)(at - p)))
+		return at;
+	at = memrchr(p, '@', strcspn(p, "/?#\\"));
+	return at;
+}
+
 const char *url_masked(const char *text, char *out, size_t size)
 {
 	char tmp[1024];
-	const char *p = text;
-	bool https;
-	size_t n = strcspn(text, "?#"), at = 0;
+	const char *p = behind_scheme(text), *at = userinfo_end(p), *rest = at ? at + 1 : p;
+	size_t query = strcspn(text, "?#"), n = strcspn(rest, "?#");
 
-	if (cut_scheme(&p, &https)) {
-		size_t authority = strcspn(p, "/?#");
-
-		for (size_t i = 0; i < authority; i++)
-			if (p[i] == '@')
-				at = i + 1;
-	}
+	/* A '?' in front of the '@': what is behind it may be a query as well as a host. */
+	if (at && at > text + query)
+		n = 0;
 	(void)snprintf(tmp, sizeof(tmp), "%.*s%s%.*s%s", (int)VARVE_MIN(p - text, 16), text,
-		       at ? "***@" : "", (int)VARVE_MIN(n - (size_t)(p - text) - at, 900), p + at,
-		       text[n] ? "?..." : "");
+		       !at ? ""
+		       : n ? "***@"
+			   : "***",
+		       (int)VARVE_MIN(n, (size_t)900), rest, text[query] ? "?..." : "");
 	return text_escape_str(tmp, out, size);
+}
+
+bool url_told_by(const char *url, const char *text)
+{
+	const char *p = behind_scheme(url), *at = userinfo_end(p), *colon;
+	char part[URL_MAX], *w = part;
+
+	if (!at || at == p)
+		return false;
+	colon = memchr(p, ':', (size_t)(at - p));
+	if (colon && colon + 1 < at)
+		p = colon + 1;
+	if ((size_t)(at - p) >= sizeof(part) || strchr(text, '@'))
+		return true;
+	(void)snprintf(part, sizeof(part), "%.*s", (int)(at - p), p);
+	if (strstr(text, part))
+		return true;
+	/* Decoded, and up to where a parser may have cut it. */
+	for (const char *s = p; s < at; s++) {
+		unsigned byte;
+
+		if (*s == '%' && at - s > 2 && sscanf(s + 1, "%2x", &byte) == 1) {
+			*w++ = (char)byte;
+			s += 2;
+		} else {
+			*w++ = *s;
+		}
+	}
+	*w = 0;
+	if (strstr(text, part))
+		return true;
+	part[strcspn(part, "/?#")] = 0;
+	return *part && strstr(text, part);
 }
 
 void url_encode(struct buf *out, struct span s)

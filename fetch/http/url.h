@@ -23,9 +23,14 @@ int url_parse(struct url *ret, const char *text, struct varve_err *e);
 bool url_same_origin(const struct url *a, const struct url *b);
 /* scheme://host[:port] without userinfo; the port only if it is not the default. */
 void url_origin(const struct url *u, struct buf *out);
-/* For messages: userinfo and everything behind '?' are masked, control bytes escaped. */
+/*
+ * For messages: userinfo and everything behind '?' are masked, control bytes escaped. The text may
+ * have any scheme or none, and need not be a valid URL. The one place where this is decided.
+ */
 const char *url_masked(const char *text, char *out, size_t size);
 #define URL_SAFE(t) url_masked((t), (char[300]){0}, 300)
+/* Could a text from elsewhere (a library's error) tell the password of the URL, or a part of it? */
+bool url_told_by(const char *url, const char *text);
 /* Percent-encode all but unreserved characters (RFC 3986 2.3). */
 void url_encode(struct buf *out, struct span s);
 

@@ -310,6 +310,13 @@ static void fill_request(struct call *c, const struct url *u)
 		rq->on_response = NULL;
 }
 
+static int check_proxy(struct call *c, const struct url *u)
+{
+	const char *proxy = proxy_for(&c->client->proxy, u);
+
+	return *proxy ? proxy_check(proxy, &c->err) : 0;
+}
+
 void exchange_send(struct call *c)
 {
 	const struct target *t = &c->targets[c->at];
@@ -320,6 +327,8 @@ void exchange_send(struct call *c)
 		put_target_url(c, !t->endpoint || endpoint_https(t->endpoint));
 	r = buf_error(&c->url) < 0 ? varve_fail(&c->err, VARVE_E_LIMIT, "a URL that is too long")
 				   : url_parse(&u, c->url.p, &c->err);
+	if (r == 0)
+		r = check_proxy(c, &u);
 	if (r == 0)
 		r = client_host(c->client, &u, listed_insecure(c, &u), &c->host, &c->err);
 	if (r < 0) {

@@ -372,6 +372,16 @@ class Proxies(Https):
         self.assertNotIn("proxy-secret", result.err)
         self.assertTrue(self.front.requests("/blobs/"))
 
+    def test_password_in_what_is_no_url(self):
+        """No parser's words are passed on with it, whatever is wrong with the variable."""
+        for proxy in ("htp://bob:S3CRET@127.0.0.1:1", "http://bob:S3CRET@127.0.0.1:99999", "http://bob:S3CRET/x@127.0.0.1:1",
+                      "http://bob:S3CRET x@127.0.0.1:1", "http://bob:S3CRET#x@127.0.0.1:1", "http://bob:S3CRET?x@127.0.0.1:1",
+                      "bob:S3CRET/x@127.0.0.1:1", "http://bob:S3CRET%zz@127.0.0.1:1", "http://bob:S3CRET@127.0.0.1:1"):
+            for options in ((), ("-v", "-v"), ("--json",)):
+                with self.subTest(proxy=proxy, options=options):
+                    result = self.varve.run(*options, "pull", "registry.example/team/app:1", status=5, env={"HTTPS_PROXY": proxy})
+                    self.assertNotIn("S3CRET", result.err + result.out)
+
     def test_broken_handshake_is_tried_again(self):
         """A connection that breaks while TLS is set up is a bad line, not a registry without TLS."""
         self.cert, self.key = self.certificate("named", self.ca, "DNS:registry.example")
