@@ -274,14 +274,12 @@ bool netrc_find(const void *p, size_t n, const char *machine, struct credential 
 	bool here = false;
 
 	while (next_word(&rest, &word)) {
-		bool start = span_eq(word, "machine") || span_eq(word, "default");
-
-		if (start && here && password.p)
+		if (here && password.p && span_eq(word, "machine"))
 			break;
-		if (span_eq(word, "default")) {
-			here = true;
-			continue;
-		}
+		/* Meant for hosts of FTP; a registry that somebody else named must not get it. It
+		 * is the last entry. */
+		if (span_eq(word, "default"))
+			break;
 		if (!next_word(&rest, &value))
 			break;
 		if (span_eq(word, "machine"))

@@ -36,7 +36,7 @@ void authfile_normalise_key(const char *key, char out[AUTHFILE_KEY_MAX]);
 const char *authfile_host(const char *host);
 /* What a helper prints on "get". VARVE_E_FORMAT. */
 int helper_answer_parse(struct credential *ret, const void *p, size_t n, struct varve_err *e);
-/* The password of a machine (the first match; "default" counts). False: none. */
+/* The password of a machine (the first match; "default" is for no registry). False: none. */
 bool netrc_find(const void *p, size_t n, const char *machine, struct credential *ret);
 /* A helper's name: [A-Za-z0-9_.-]+, no path. */
 bool helper_name_ok(const char *name);

@@ -37,10 +37,10 @@ void url_encode(struct buf *out, struct span s);
 enum addr_class {
 	ADDR_NAME, /* no IP literal */
 	ADDR_PUBLIC,
-	ADDR_PRIVATE,     /* RFC 1918, 100.64/10, fc00::/7 */
-	ADDR_LOOPBACK,    /* 127/8, ::1 */
-	ADDR_LINK_LOCAL,  /* 169.254/16, fe80::/10, fd00:ec2::/32 (cloud metadata) */
-	ADDR_UNSPECIFIED, /* 0/8, :: */
+	ADDR_PRIVATE,    /* RFC 1918, 100.64/10, fc00::/7, fec0::/10, 64:ff9b:1::/48 */
+	ADDR_LOOPBACK,   /* 127/8, ::1 */
+	ADDR_LINK_LOCAL, /* 169.254/16, fe80::/10; clouds' metadata: fd00:ec2::/32, 168.63.129.16 */
+	ADDR_UNSPECIFIED, /* 0/8, ::, groups, reserved ones */
 };
 /* Of a host as in struct url, or of the text of an address. */
 enum addr_class url_host_class(const char *host);
