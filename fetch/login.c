@@ -55,16 +55,17 @@ static int try_credential(const struct varve_ctx *ctx, const char *registry, con
 	VARVE_CLEANUP(call_done) struct call call = {0};
 	struct repo repo = {0};
 	struct target t = {0};
+	struct endpoint_key key;
 	int r = client_new(&c, ctx, opt->config, &registry_exchange, 1, e);
 
 	if (r < 0)
 		return r;
 	repo.domain = (char *)(uintptr_t)registry;
 	repo.registry = config_registry_for(c->config, authfile_host(registry), "");
-	r = client_endpoint(c, url_api_host(authfile_host(host)), "/v2",
-			    (repo.registry && repo.registry->insecure) ||
-				    config_host_insecure(c->config, host),
-			    &t.endpoint, e);
+	key = endpoint_key_registry(url_api_host(authfile_host(host)),
+				    (repo.registry && repo.registry->insecure) ||
+					    config_host_insecure(c->config, host));
+	r = client_endpoint(c, &key, &t.endpoint, e);
 	if (r == 0)
 		r = set_credential(t.endpoint, opt, e);
 	if (r < 0)
@@ -112,20 +113,20 @@ static int choose_file(const char *auth_file, char out[4096], struct varve_err *
 }
 
 /* The helper that the file names for the registry, or NULL. */
-static int named_helper(const struct buf *text, const char *registry, char **ret,
+static int named_helper(const struct authwrite *w, const char *registry, char **ret,
 			struct varve_err *e)
 {
 	struct authfile_answer a = {0};
 	int r;
 
 	*ret = NULL;
-	if (!text->n)
+	if (!w->text.n)
 		return 0;
-	r = authfile_find(&a, text->p, text->n, false, registry, NULL, e);
+	r = authfile_find(&a, w->text.p, w->text.n, false, registry, NULL, e);
 	if (r == 0)
 		*ret = VARVE_TAKE(a.helper);
 	authfile_answer_done(&a);
-	return r;
+	return r < 0 ? varve_wrap(e, r, "%s", w->path) : 0;
 }
 
 static int run_helper(const char *name, const char *verb, const char *input,
@@ -215,7 +216,7 @@ int varve_login(const struct varve_ctx *ctx, const char *registry,
 	if (r == 0)
 		r = authwrite_open(&w, ret_where, true, e);
 	if (r >= 0)
-		r = named_helper(&w.text, host, &helper, e);
+		r = named_helper(&w, host, &helper, e);
 	if (r < 0)
 		return r;
 	if (strcmp(host, registry) != 0)
@@ -252,7 +253,7 @@ static int forget_in(const char *path, const char *registry, const struct varve_
 
 	if (r <= 0)
 		return r;
-	r = named_helper(&w.text, registry, &helper, e);
+	r = named_helper(&w, registry, &helper, e);
 	if (r < 0)
 		return r;
 	if (helper)

@@ -177,12 +177,35 @@ static int set_helper(struct authfile_answer *ret, const char *name, bool specif
 	return ret->helper ? 0 : varve_fail_oom(e);
 }
 
+int authfile_member(const json **ret, const json *doc, const char *key, struct varve_err *e)
+{
+	const json *j = json_get(doc, key);
+
+	if (j && !json_is_object(j))
+		return varve_fail(e, VARVE_E_FORMAT, "member \"%s\" is not an object", key);
+	*ret = j;
+	return 0;
+}
+
+/* The helper that "credHelpers" has for the host; NULL: none. */
+static const char *find_helper(const json *helpers, const char *host)
+{
+	for (const json *j = json_first(helpers); j; j = json_next(j)) {
+		char key[AUTHFILE_KEY_MAX];
+
+		authfile_normalise_key(json_key(j), key);
+		if (!strcmp(key, host) && json_str(j))
+			return json_str(j);
+	}
+	return NULL;
+}
+
 int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool legacy,
 		  const char *host, const char *path, struct varve_err *e)
 {
 	JSON_FREE_SECRET json *doc = NULL;
-	const json *helpers;
-	const char *name = NULL;
+	const json *helpers = NULL, *auths;
+	const char *name;
 	int r = json_parse(&doc, p, n, AUTHFILE_MAX, e);
 
 	*ret = (struct authfile_answer){0};
@@ -191,17 +214,18 @@ int authfile_find(struct authfile_answer *ret, const void *p, size_t n, bool leg
 	if (!json_is_object(doc))
 		return varve_fail(e, VARVE_E_FORMAT, "not a JSON object");
 	host = authfile_host(host);
-	helpers = legacy ? NULL : json_get(doc, "credHelpers");
-	for (const json *j = json_first(helpers); j && !name; j = json_next(j)) {
-		char key[AUTHFILE_KEY_MAX];
-
-		authfile_normalise_key(json_key(j), key);
-		if (!strcmp(key, host))
-			name = json_str(j);
+	auths = doc;
+	if (!legacy) {
+		r = authfile_member(&auths, doc, "auths", e);
+		if (r == 0)
+			r = authfile_member(&helpers, doc, "credHelpers", e);
+		if (r < 0)
+			return r;
 	}
+	name = find_helper(helpers, host);
 	if (filled(name))
 		return set_helper(ret, name, true, e);
-	r = find_auths(&ret->credential, legacy ? doc : json_get(doc, "auths"), host, path, e);
+	r = find_auths(&ret->credential, auths, host, path, e);
 	if (r < 0 || ret->credential.kind != CREDENTIAL_NONE)
 		return r;
 	name = legacy ? NULL : json_str(json_get(doc, "credsStore"));
@@ -250,14 +274,12 @@ bool netrc_find(const void *p, size_t n, const char *machine, struct credential 
 	bool here = false;
 
 	while (next_word(&rest, &word)) {
-		bool start = span_eq(word, "machine") || span_eq(word, "default");
-
-		if (start && here && password.p)
+		if (here && password.p && span_eq(word, "machine"))
 			break;
-		if (span_eq(word, "default")) {
-			here = true;
-			continue;
-		}
+		/* Meant for hosts of FTP; a registry that somebody else named must not get it. It
+		 * is the last entry. */
+		if (span_eq(word, "default"))
+			break;
 		if (!next_word(&rest, &value))
 			break;
 		if (span_eq(word, "machine"))

@@ -16,6 +16,11 @@ struct authfile_answer {
 	bool helper_specific; /* from credHelpers: its failure is an error */
 };
 /*
+ * A member of an auth file that names registries; NULL if there is none. VARVE_E_FORMAT: it is no
+ * object.
+ */
+int authfile_member(const json **ret, const json *doc, const char *key, struct varve_err *e);
+/*
  * legacy: .dockercfg has no "auths" around. path: repository, the most specific entry wins; may be
  * NULL. VARVE_E_FORMAT: not JSON, a helper name that is no file name, "auth" that is no base64.
  */
@@ -32,7 +37,7 @@ void authfile_normalise_key(const char *key, char out[AUTHFILE_KEY_MAX]);
 const char *authfile_host(const char *host);
 /* What a helper prints on "get". VARVE_E_FORMAT. */
 int helper_answer_parse(struct credential *ret, const void *p, size_t n, struct varve_err *e);
-/* The password of a machine (the first match; "default" counts). False: none. */
+/* The password of a machine (the first match; "default" is for no registry). False: none. */
 bool netrc_find(const void *p, size_t n, const char *machine, struct credential *ret);
 /* A helper's name: [A-Za-z0-9_.-]+, no path. */
 bool helper_name_ok(const char *name);

@@ -63,6 +63,7 @@ static int lock_directory(struct authwrite *w, bool create, struct varve_err *e)
 static int read_locked(struct authwrite *w, struct varve_err *e)
 {
 	VARVE_CLOSE int fd = openat(w->dir, name_of(w), O_RDONLY | O_CLOEXEC);
+	const json *auths;
 	int r;
 
 	if (fd < 0)
@@ -72,6 +73,9 @@ static int read_locked(struct authwrite *w, struct varve_err *e)
 		r = json_parse(&w->doc, w->text.p, w->text.n, AUTHFILE_MAX, e);
 	if (r == 0 && !json_is_object(w->doc))
 		r = varve_fail(e, VARVE_E_FORMAT, "not a JSON object");
+	/* What is not understood is not written over. */
+	if (r == 0)
+		r = authfile_member(&auths, w->doc, "auths", e);
 	return r < 0 ? varve_wrap(e, r, "%s", w->path) : 1;
 }
 

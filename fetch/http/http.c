@@ -143,6 +143,9 @@ static void finish(struct http_request *rq, enum http_failure failure, const cha
 	collect(rq);
 	if (rq->failure == HTTP_OK && !(rq->body_cut && rq->status != 200 && rq->status != 206))
 		rq->failure = failure;
+	/* libcurl's own words may quote what it did not understand. */
+	if (url_told_by(rq->proxy, rq->error) || url_told_by(rq->url, rq->error))
+		rq->error[0] = 0;
 	if (rq->failure != HTTP_OK && !rq->error[0])
 		(void)snprintf(rq->error, sizeof(rq->error), "%s", words);
 	/* An answer without a body never came to on_write. */

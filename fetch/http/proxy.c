@@ -10,6 +10,8 @@
 #include <strings.h>
 
 #include "store/base/compiler.h"
+#include "store/base/err.h"
+#include "store/base/text.h"
 
 static const char *env_either(const char *lower, const char *upper)
 {
@@ -126,4 +128,68 @@ const char *proxy_for(const struct proxy_env *env, const struct url *u)
 	if (url_domain_is_loopback(u->host) || excluded(env->no, u))
 		return "";
 	return proxy;
+}
+
+static bool known_scheme(struct span s)
+{
+	static const char *const known[] = {"http",    "https",  "socks",  "socks4",
+					    "socks4a", "socks5", "socks5h"};
+
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(known); i++)
+		if (span_eq_nocase(s, known[i]))
+			return true;
+	return false;
+}
+
+/* host[:port]; libcurl judges the name itself. */
+static bool place_ok(struct span s)
+{
+	const char *end = s.n && s.p[0] == '[' ? memchr(s.p, ']', s.n) : NULL;
+	size_t n = 0;
+	uint64_t port = 1;
+
+	if (s.n && s.p[0] == '[' && !end)
+		return false;
+	n = end ? (size_t)(end + 1 - s.p) : 0;
+	while (!end && n < s.n && s.p[n] != ':')
+		n++;
+	if (!n)
+		return false;
+	for (size_t i = 0; !end && i < n; i++)
+		if (strchr("[]@%\"'<>`{}|^", s.p[i]))
+			return false;
+	if (n == s.n)
+		return true;
+	s = span_of(s.p + n, s.n - n);
+	return s.p[0] == ':' &&
+	       (s.n == 1 || (span_u64(span_of(s.p + 1, s.n - 1), 65535, &port) && port));
+}
+
+int proxy_check(const char *proxy, struct varve_err *e)
+{
+	const char *p = proxy, *sep = strstr(proxy, "://"), *at;
+	size_t n;
+	bool ok = strlen(proxy) < URL_MAX;
+
+	for (const char *s = proxy; *s; s++)
+		ok &= (unsigned char)*s > ' ' && *s != 127;
+	if (sep) {
+		ok &= known_scheme(span_of(proxy, (size_t)(sep - proxy)));
+		p = sep + 3;
+	}
+	n = strcspn(p, "/?#\\");
+	/* An '@' behind the place: a password that should have been encoded. */
+	ok &= !strchr(p + n, '@');
+	at = memrchr(p, '@', n);
+	if (at) {
+		n -= (size_t)(at + 1 - p);
+		p = at + 1;
+	}
+	if (ok && place_ok(span_of(p, n)))
+		return 0;
+	return varve_fail(e, VARVE_E_NETWORK,
+			  "the proxy variables name '%s', which is not the URL of a proxy; in a "
+			  "user name or a password all but letters and digits has to be written "
+			  "as %%XX",
+			  URL_SAFE(proxy));
 }

@@ -11,5 +11,10 @@ struct proxy_env {
 	bool cgi; /* REQUEST_METHOD is set: HTTP_PROXY could be a client's header (httpoxy) */
 };
 void proxy_env_read(struct proxy_env *ret);
+/*
+ * VARVE_E_NETWORK: this is no URL of a proxy, or one whose password is not encoded, so that each
+ * parser would cut it elsewhere.
+ */
+int proxy_check(const char *proxy, struct varve_err *e);
 /* "" for none. The result is one of the strings of env. */
 const char *proxy_for(const struct proxy_env *env, const struct url *u);

@@ -101,24 +101,77 @@ void url_origin(const struct url *u, struct buf *out)
 		buf_printf(out, ":%u", u->port);
 }
 
+/* Behind "scheme://" of any scheme, or the text itself. */
+static const char *behind_scheme(const char *text)
+{
+	size_t n =
+		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-");
+
+	return n && !strncmp(text + n, "://", 3) ? text + n + 3 : text;
+}
+
+/*
+ * The '@' that ends a user and a password, NULL: there is none. People forget to encode what a
+ * password may have: behind a ':' a '/', '?', '#' or '@' does not end it.
+ */
+static const char *userinfo_end(const char *p)
+{
+	const char *at = strrchr(p, '@');
+
+	if (!at || at < p + strcspn(p, "/?#\\") || memchr(p, ':', (size_t)(at - p)))
+		return at;
+	at = memrchr(p, '@', strcspn(p, "/?#\\"));
+	return at;
+}
+
 const char *url_masked(const char *text, char *out, size_t size)
 {
 	char tmp[1024];
-	const char *p = text;
-	bool https;
-	size_t n = strcspn(text, "?#"), at = 0;
+	const char *p = behind_scheme(text), *at = userinfo_end(p), *rest = at ? at + 1 : p;
+	size_t query = strcspn(text, "?#"), n = strcspn(rest, "?#");
 
-	if (cut_scheme(&p, &https)) {
-		size_t authority = strcspn(p, "/?#");
-
-		for (size_t i = 0; i < authority; i++)
-			if (p[i] == '@')
-				at = i + 1;
-	}
+	/* A '?' in front of the '@': what is behind it may be a query as well as a host. */
+	if (at && at > text + query)
+		n = 0;
 	(void)snprintf(tmp, sizeof(tmp), "%.*s%s%.*s%s", (int)VARVE_MIN(p - text, 16), text,
-		       at ? "***@" : "", (int)VARVE_MIN(n - (size_t)(p - text) - at, 900), p + at,
-		       text[n] ? "?..." : "");
+		       !at ? ""
+		       : n ? "***@"
+			   : "***",
+		       (int)VARVE_MIN(n, (size_t)900), rest, text[query] ? "?..." : "");
 	return text_escape_str(tmp, out, size);
+}
+
+bool url_told_by(const char *url, const char *text)
+{
+	const char *p = behind_scheme(url), *at = userinfo_end(p), *colon;
+	char part[URL_MAX], *w = part;
+
+	if (!at || at == p)
+		return false;
+	colon = memchr(p, ':', (size_t)(at - p));
+	if (colon && colon + 1 < at)
+		p = colon + 1;
+	if ((size_t)(at - p) >= sizeof(part) || strchr(text, '@'))
+		return true;
+	(void)snprintf(part, sizeof(part), "%.*s", (int)(at - p), p);
+	if (strstr(text, part))
+		return true;
+	/* Decoded, and up to where a parser may have cut it. */
+	for (const char *s = p; s < at; s++) {
+		unsigned byte;
+
+		if (*s == '%' && at - s > 2 && sscanf(s + 1, "%2x", &byte) == 1) {
+			*w++ = (char)byte;
+			s += 2;
+		} else {
+			*w++ = *s;
+		}
+	}
+	*w = 0;
+	if (strstr(text, part))
+		return true;
+	part[strcspn(part, "/?#")] = 0;
+	return *part && strstr(text, part);
 }
 
 void url_encode(struct buf *out, struct span s)
@@ -137,30 +190,49 @@ static enum addr_class class_v4(uint32_t a)
 {
 	if (a >> 24 == 127)
 		return ADDR_LOOPBACK;
-	if (a >> 16 == 0xa9fe)
+	/* 168.63.129.16: what Azure's machines ask about themselves (keys, certificates). */
+	if (a >> 16 == 0xa9fe || a == 0xa83f8110)
 		return ADDR_LINK_LOCAL;
-	if (a >> 24 == 0)
+	/* Groups and the reserved rest are no host's. */
+	if (a >> 24 == 0 || a >> 28 >= 0xe)
 		return ADDR_UNSPECIFIED;
 	if (a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 || a >> 22 == 0x191)
 		return ADDR_PRIVATE;
 	return ADDR_PUBLIC;
 }
 
+static enum addr_class class_v4_in(const uint8_t *b)
+{
+	return class_v4((uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]);
+}
+
 static enum addr_class class_v6(const struct in6_addr *a)
 {
 	const uint8_t *b = a->s6_addr;
+	enum addr_class k;
 
-	/* NAT64 (RFC 6052) leads to an IPv4 address, too. */
-	if (IN6_IS_ADDR_V4MAPPED(a) || !memcmp(b, "\0\x64\xff\x9b\0\0\0\0\0\0\0", 12))
-		return class_v4((uint32_t)b[12] << 24 | (uint32_t)b[13] << 16 |
-				(uint32_t)b[14] << 8 | b[15]);
 	if (IN6_IS_ADDR_LOOPBACK(a))
 		return ADDR_LOOPBACK;
 	if (IN6_IS_ADDR_UNSPECIFIED(a))
 		return ADDR_UNSPECIFIED;
+	/* Forms that lead to an IPv4 address: mapped, compatible, translated (RFC 2765), NAT64 (RFC
+	 * 6052) and 6to4. */
+	if (IN6_IS_ADDR_V4MAPPED(a) || IN6_IS_ADDR_V4COMPAT(a) ||
+	    !memcmp(b, "\0\0\0\0\0\0\0\0\xff\xff\0\0", 12) ||
+	    !memcmp(b, "\0\x64\xff\x9b\0\0\0\0\0\0\0", 12))
+		return class_v4_in(b + 12);
+	if (b[0] == 0x20 && b[1] == 0x02)
+		return class_v4_in(b + 2);
+	/* NAT64 of a site (RFC 8215): inside it in any case, wherever it puts the IPv4 address. */
+	if (!memcmp(b, "\0\x64\xff\x9b\0\x01", 6)) {
+		k = class_v4_in(b + 12);
+		return k == ADDR_PUBLIC ? ADDR_PRIVATE : k;
+	}
 	if (IN6_IS_ADDR_LINKLOCAL(a) || (b[0] == 0xfd && b[1] == 0 && b[2] == 0x0e && b[3] == 0xc2))
 		return ADDR_LINK_LOCAL;
-	if ((b[0] & 0xfe) == 0xfc)
+	if (IN6_IS_ADDR_MULTICAST(a))
+		return ADDR_UNSPECIFIED;
+	if ((b[0] & 0xfe) == 0xfc || IN6_IS_ADDR_SITELOCAL(a))
 		return ADDR_PRIVATE;
 	return ADDR_PUBLIC;
 }

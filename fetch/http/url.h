@@ -23,19 +23,24 @@ int url_parse(struct url *ret, const char *text, struct varve_err *e);
 bool url_same_origin(const struct url *a, const struct url *b);
 /* scheme://host[:port] without userinfo; the port only if it is not the default. */
 void url_origin(const struct url *u, struct buf *out);
-/* For messages: userinfo and everything behind '?' are masked, control bytes escaped. */
+/*
+ * For messages: userinfo and everything behind '?' are masked, control bytes escaped. The text may
+ * have any scheme or none, and need not be a valid URL. The one place where this is decided.
+ */
 const char *url_masked(const char *text, char *out, size_t size);
 #define URL_SAFE(t) url_masked((t), (char[300]){0}, 300)
+/* Could a text from elsewhere (a library's error) tell the password of the URL, or a part of it? */
+bool url_told_by(const char *url, const char *text);
 /* Percent-encode all but unreserved characters (RFC 3986 2.3). */
 void url_encode(struct buf *out, struct span s);
 
 enum addr_class {
 	ADDR_NAME, /* no IP literal */
 	ADDR_PUBLIC,
-	ADDR_PRIVATE,     /* RFC 1918, 100.64/10, fc00::/7 */
-	ADDR_LOOPBACK,    /* 127/8, ::1 */
-	ADDR_LINK_LOCAL,  /* 169.254/16, fe80::/10, fd00:ec2::/32 (cloud metadata) */
-	ADDR_UNSPECIFIED, /* 0/8, :: */
+	ADDR_PRIVATE,    /* RFC 1918, 100.64/10, fc00::/7, fec0::/10, 64:ff9b:1::/48 */
+	ADDR_LOOPBACK,   /* 127/8, ::1 */
+	ADDR_LINK_LOCAL, /* 169.254/16, fe80::/10; clouds' metadata: fd00:ec2::/32, 168.63.129.16 */
+	ADDR_UNSPECIFIED, /* 0/8, ::, groups, reserved ones */
 };
 /* Of a host as in struct url, or of the text of an address. */
 enum addr_class url_host_class(const char *host);

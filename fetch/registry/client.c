@@ -47,8 +47,8 @@ static void free_host(struct host *h)
 
 static void free_endpoint(struct endpoint *p)
 {
-	free(p->authority);
-	free(p->prefix);
+	free((void *)(uintptr_t)p->key.authority);
+	free((void *)(uintptr_t)p->key.prefix);
 	free(p->credential_path);
 	credential_done(&p->credential);
 	free(p);
@@ -96,9 +96,8 @@ int client_host(struct client *c, const struct url *u, bool insecure, struct hos
 	buf_init(&origin, 512);
 	url_origin(u, &origin);
 	for (h = c->hosts; h; h = h->next)
-		if (!strcmp(h->origin, origin.p)) {
-			/* It may be a registry of the list and where another one redirects to. */
-			h->tls.skip_verify = insecure;
+		/* It may be a registry of the list and where another one redirects to. */
+		if (!strcmp(h->origin, origin.p) && h->tls.skip_verify == insecure) {
 			*ret = h;
 			return 0;
 		}
@@ -137,32 +136,48 @@ bool endpoint_is(const struct endpoint *p, const struct url *u)
 	char text[600];
 	struct url own;
 
-	(void)snprintf(text, sizeof(text), "%s://%s/", p->https ? "https" : "http", p->authority);
+	(void)snprintf(text, sizeof(text), "%s://%s/", endpoint_https(p) ? "https" : "http",
+		       p->key.authority);
 	return url_parse(&own, text, NULL) == 0 && url_same_origin(&own, u);
 }
 
-int client_endpoint(struct client *c, const char *authority, const char *prefix, bool insecure,
-		    struct endpoint **ret, struct varve_err *e)
+struct endpoint_key endpoint_key_registry(const char *authority, bool insecure)
+{
+	return (struct endpoint_key){
+		.authority = authority,
+		.prefix = "/v2",
+		.https = true,
+		.may_http = insecure || url_domain_is_loopback(authority),
+		.insecure = insecure,
+	};
+}
+
+static bool same_key(const struct endpoint_key *a, const struct endpoint_key *b)
+{
+	return a->https == b->https && a->may_http == b->may_http && a->insecure == b->insecure &&
+	       !strcmp(a->authority, b->authority) && !strcmp(a->prefix, b->prefix);
+}
+
+int client_endpoint(struct client *c, const struct endpoint_key *key, struct endpoint **ret,
+		    struct varve_err *e)
 {
 	struct endpoint *p;
 
 	for (p = c->endpoints; p; p = p->next)
-		if (!strcmp(p->authority, authority) && !strcmp(p->prefix, prefix)) {
+		if (same_key(&p->key, key)) {
 			*ret = p;
 			return 0;
 		}
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return varve_fail_oom(e);
-	p->authority = strdup(authority);
-	p->prefix = strdup(prefix);
-	if (!p->authority || !p->prefix) {
+	p->key = *key;
+	p->key.authority = strdup(key->authority);
+	p->key.prefix = strdup(key->prefix);
+	if (!p->key.authority || !p->key.prefix) {
 		free_endpoint(p);
 		return varve_fail_oom(e);
 	}
-	p->https = true;
-	p->insecure = insecure;
-	p->may_http = insecure || url_domain_is_loopback(authority);
 	p->next = c->endpoints;
 	c->endpoints = p;
 	*ret = p;
@@ -204,6 +219,7 @@ static int add_mirror(struct client *c, struct repo *repo, const struct config_m
 {
 	struct target *t = &repo->targets[repo->n_targets];
 	VARVE_FREE char *authority = NULL, *prefix = NULL;
+	struct endpoint_key key;
 	struct url u;
 	int r = url_parse(&u, m->url, e);
 
@@ -215,12 +231,14 @@ static int add_mirror(struct client *c, struct repo *repo, const struct config_m
 		prefix = NULL;
 	if (!authority || !prefix)
 		return varve_fail_oom(e);
-	r = client_endpoint(c, authority, prefix, m->insecure, &t->endpoint, e);
+	/* The URL of a mirror says which scheme is meant. */
+	key = (struct endpoint_key){.authority = authority,
+				    .prefix = prefix,
+				    .https = u.https,
+				    .insecure = m->insecure};
+	r = client_endpoint(c, &key, &t->endpoint, e);
 	if (r < 0)
 		return r;
-	/* The URL of a mirror says which scheme is meant. */
-	t->endpoint->https = u.https;
-	t->endpoint->may_http = false;
 	t->path = rewrite_path(repo, m->repository);
 	if (!t->path)
 		return varve_fail_oom(e);
@@ -241,6 +259,7 @@ static int add_origin(struct client *c, struct repo *repo, struct varve_err *e)
 	const char *location = reg ? reg->location : NULL, *slash = NULL;
 	VARVE_FREE char *authority = NULL;
 	bool insecure = reg && reg->insecure;
+	struct endpoint_key key;
 	int r;
 
 	if (location) {
@@ -254,7 +273,8 @@ static int add_origin(struct client *c, struct repo *repo, struct varve_err *e)
 	if (!authority || !t->path)
 		return varve_fail_oom(e);
 	insecure |= config_host_insecure(c->config, authority);
-	r = client_endpoint(c, authority, "/v2", insecure, &t->endpoint, e);
+	key = endpoint_key_registry(authority, insecure);
+	r = client_endpoint(c, &key, &t->endpoint, e);
 	if (r < 0)
 		return r;
 	t->resolve = t->pull = true;

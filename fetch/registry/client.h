@@ -14,7 +14,7 @@ struct host {
 	struct host *next;
 	char *origin;
 	struct url url;
-	struct http_tls tls;
+	struct http_tls tls;      /* skip_verify tells apart what else has the same origin */
 	uint64_t not_before_ms;   /* shared pause: nobody asks earlier */
 	unsigned failures;        /* in a row */
 	uint64_t broken_until_ms; /* circuit breaker */
@@ -23,16 +23,24 @@ struct host {
 	bool pause_told;
 };
 
-/* A registry API: where its /v2 is, and how far to trust it. */
+/*
+ * A registry API: where its /v2 is, and how far to trust it. Shared by all that mean the very same
+ * (endpoint_key); what was configured never changes, or one's trust would become another's.
+ */
+struct endpoint_key {
+	const char *authority; /* host[:port] as configured: also the key of credentials */
+	const char *prefix;    /* path in front of the repository: "/v2", "/proxy/v2" */
+	bool https;
+	bool may_http; /* loopback, insecure: try http when TLS is not spoken */
+	bool insecure;
+};
 struct endpoint {
 	struct endpoint *next;
-	char *authority; /* host[:port] as configured: also the key of credentials */
-	char *prefix;    /* path in front of the repository: "/v2", "/proxy/v2" */
-	bool https;
-	bool may_http;   /* loopback, insecure: try http when TLS is not spoken */
+	struct endpoint_key key; /* owns its texts */
+	/* Learned. */
+	bool plain;      /* TLS is not spoken there, and need not be */
 	bool speaks_tls; /* found out without roots to trust */
 	bool scheme_known;
-	bool insecure;
 	/* What it asked for; learned from the first 401. */
 	bool wants_basic;
 	struct credential credential;
@@ -85,7 +93,8 @@ struct client {
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
 	       const struct exchange_ops *exchange, unsigned jobs, struct varve_err *e);
 void client_free(struct client *c);
-/* The shared state of a URL's origin. */
+/* The shared state of a URL's origin, apart for those who do and who do not trust its certificate.
+ */
 int client_host(struct client *c, const struct url *u, bool insecure, struct host **ret,
 		struct varve_err *e);
 /* Borrowed; made once per repository. VARVE_E_CONFIG: the registry is blocked. */
@@ -95,6 +104,13 @@ int client_repo(struct client *c, const char *domain, const char *path, struct r
 bool client_listed_insecure(const struct client *c, const struct url *u);
 /* Is u at the same scheme, host and port? */
 bool endpoint_is(const struct endpoint *p, const struct url *u);
-/* One endpoint by authority; made if new. */
-int client_endpoint(struct client *c, const char *authority, const char *prefix, bool insecure,
-		    struct endpoint **ret, struct varve_err *e);
+/* Is it asked by https, as far as is known? */
+static inline bool endpoint_https(const struct endpoint *p)
+{
+	return p->key.https && !p->plain;
+}
+/* The endpoint that is equal in all members of the key; made if new. */
+int client_endpoint(struct client *c, const struct endpoint_key *key, struct endpoint **ret,
+		    struct varve_err *e);
+/* The key of a registry that no scheme is given for: https, http only as a last resort. */
+struct endpoint_key endpoint_key_registry(const char *authority, bool insecure);

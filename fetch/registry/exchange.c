@@ -212,7 +212,8 @@ static void put_target_url(struct call *c, bool https)
 		buf_adds(&c->url, t->url);
 		return;
 	}
-	buf_printf(&c->url, "%s://%s%s/", https ? "https" : "http", p->authority, p->prefix);
+	buf_printf(&c->url, "%s://%s%s/", https ? "https" : "http", p->key.authority,
+		   p->key.prefix);
 	if (c->pinging || c->api_root)
 		return;
 	buf_printf(&c->url, "%s/%s", t->path, c->resource);
@@ -272,7 +273,7 @@ static bool listed_insecure(const struct call *c, const struct url *u)
 	const struct endpoint *p = c->targets[c->at].endpoint;
 
 	if (p && (!c->redirected || endpoint_is(p, u)))
-		return p->insecure;
+		return p->key.insecure;
 	return client_listed_insecure(c->client, u);
 }
 
@@ -293,7 +294,7 @@ static void fill_request(struct call *c, const struct url *u)
 	rq->headers = c->redirected ? NULL : t->headers;
 	rq->proxy = proxy_for(&c->client->proxy, u);
 	rq->tls = &c->host->tls;
-	rq->no_roots = t->endpoint && t->endpoint->may_http && !t->endpoint->scheme_known &&
+	rq->no_roots = t->endpoint && t->endpoint->key.may_http && !t->endpoint->scheme_known &&
 		       !t->endpoint->speaks_tls && !c->redirected;
 	rq->few_roots = !c->host->all_roots;
 	rq->limits = t->limits;
@@ -308,6 +309,13 @@ static void fill_request(struct call *c, const struct url *u)
 		rq->on_response = NULL;
 }
 
+static int check_proxy(struct call *c, const struct url *u)
+{
+	const char *proxy = proxy_for(&c->client->proxy, u);
+
+	return *proxy ? proxy_check(proxy, &c->err) : 0;
+}
+
 void exchange_send(struct call *c)
 {
 	const struct target *t = &c->targets[c->at];
@@ -315,9 +323,11 @@ void exchange_send(struct call *c)
 	int r;
 
 	if (!c->redirected)
-		put_target_url(c, !t->endpoint || t->endpoint->https);
+		put_target_url(c, !t->endpoint || endpoint_https(t->endpoint));
 	r = buf_error(&c->url) < 0 ? varve_fail(&c->err, VARVE_E_LIMIT, "a URL that is too long")
 				   : url_parse(&u, c->url.p, &c->err);
+	if (r == 0)
+		r = check_proxy(c, &u);
 	if (r == 0)
 		r = client_host(c->client, &u, listed_insecure(c, &u), &c->host, &c->err);
 	if (r < 0) {

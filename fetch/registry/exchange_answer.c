@@ -71,10 +71,11 @@ static const char *network_advice(const struct http_request *rq)
 static bool try_http(struct call *c)
 {
 	struct endpoint *p = c->targets[c->at].endpoint;
-	bool own_port =
-		p && strchr(p->authority[0] == '[' ? strchr(p->authority, ']') : p->authority, ':');
+	bool own_port = p && strchr(p->key.authority[0] == '[' ? strchr(p->key.authority, ']')
+							       : p->key.authority,
+				    ':');
 
-	if (!p || !p->may_http || p->scheme_known || p->speaks_tls || c->redirected ||
+	if (!p || !p->key.may_http || p->scheme_known || p->speaks_tls || c->redirected ||
 	    !c->host->url.https || ++c->scheme_tries > SCHEME_TRIES)
 		return false;
 	/* A host that is listed as insecure may be reached by http in any case but that of a
@@ -82,9 +83,9 @@ static bool try_http(struct call *c)
 	if (c->rq.failure != HTTP_TLS_SETUP &&
 	    !(c->rq.failure == HTTP_TLS_BROKEN && c->scheme_tries > 1) &&
 	    !(c->rq.failure == HTTP_CONNECT && !own_port) &&
-	    !(p->insecure && (c->rq.failure == HTTP_DNS || c->rq.failure == HTTP_PROXY)))
+	    !(p->key.insecure && (c->rq.failure == HTTP_DNS || c->rq.failure == HTTP_PROXY)))
 		return false;
-	p->https = false;
+	p->plain = true;
 	exchange_send(c);
 	return true;
 }
@@ -157,7 +158,7 @@ static int redirect_check(const struct call *c, const struct url *to, struct var
 		return varve_fail(e, VARVE_E_UNSAFE,
 				  "%s redirects a token request to %s:%u, which is refused",
 				  call_place(c), to->host, to->port);
-	if (from->https && !to->https && !(p && p->insecure))
+	if (from->https && !to->https && !(p && p->key.insecure))
 		return varve_fail(e, VARVE_E_TLS,
 				  "%s redirects from https to http, which is refused",
 				  call_place(c));
@@ -367,7 +368,7 @@ static const char *limits_of_whom(const struct call *c)
 
 	if (c->redirected || !t->endpoint || !c->repo)
 		return NULL;
-	return t->mirror ? t->endpoint->authority : c->repo->domain;
+	return t->mirror ? t->endpoint->key.authority : c->repo->domain;
 }
 
 static void tell_warnings(struct call *c)

@@ -29,8 +29,8 @@ static int find_credential(struct call *c)
 	p->credential_path = strdup(t->path);
 	if (!p->credential_path)
 		return varve_fail_oom(&c->err);
-	r = credentials_find(&p->credential, p->authority, t->path, p->https, c->client->ctx,
-			     &c->err);
+	r = credentials_find(&p->credential, p->key.authority, t->path, endpoint_https(p),
+			     c->client->ctx, &c->err);
 	p->credential_known = r == 0;
 	return r;
 }
@@ -131,7 +131,8 @@ static int answer_basic(struct call *c)
 
 		buf_init(&why, 1024);
 		buf_printf(&why, "needs a login: varve login %s",
-			   c->targets[c->at].mirror || !c->repo ? p->authority : c->repo->domain);
+			   c->targets[c->at].mirror || !c->repo ? p->key.authority
+								: c->repo->domain);
 		return denied(c, why.p);
 	}
 	p->wants_basic = true;

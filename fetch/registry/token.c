@@ -372,12 +372,12 @@ static int check_realm(const struct token *t, struct buf *url, bool *ret_trusted
 	int r;
 
 	(void)snprintf(registry_text, sizeof(registry_text), "%s://%s/",
-		       t->endpoint->https ? "https" : "http", t->endpoint->authority);
+		       endpoint_https(t->endpoint) ? "https" : "http", t->endpoint->key.authority);
 	r = url_parse(&realm, t->realm, e);
 	if (r == 0)
 		r = url_parse(&registry, registry_text, e);
 	if (r < 0)
-		return varve_wrap(e, r, "token server of %s", t->endpoint->authority);
+		return varve_wrap(e, r, "token server of %s", t->endpoint->key.authority);
 	/* Behind a TLS proxy some registries advertise http (dockhand#1428): ask by https, as we
 	 * came. */
 	if (!realm.https && registry.https && !strcmp(realm.host, registry.host) &&
@@ -460,7 +460,7 @@ static int start_fetch(struct token *t, struct client *c, struct repo *repo, str
 		log_warn(c->ctx, "fetch",
 			 "the credentials for %s are not sent to its token server %s, which looks "
 			 "foreign; list it as token_hosts to allow it",
-			 t->endpoint->authority, URL_SAFE(url.p));
+			 t->endpoint->key.authority, URL_SAFE(url.p));
 	post = trusted && cr->kind == CREDENTIAL_IDENTITY && !t->tried_post;
 	t->repo = repo;
 	r = new_fetch(t, c, repo, trusted, post, &url, e);

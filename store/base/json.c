@@ -218,7 +218,7 @@ const json *json_next(const json *j)
 
 const char *json_key(const json *child)
 {
-	return child->string;
+	return child->string ? child->string : "";
 }
 
 const char *json_str(const json *j)

@@ -38,6 +38,7 @@ bool json_has_nocase(const json *j, const char *key);
 size_t json_len(const json *array_or_object);
 const json *json_first(const json *j); /* first child, then json_next() */
 const json *json_next(const json *j);
+/* The name of a member; "" for an item of an array. */
 const char *json_key(const json *child);
 
 /* Value accessors: the value, or NULL/false when it is of another type. */

@@ -281,6 +281,18 @@ class Login(Auth):
         self.assertEqual(set(document["auths"]), {"a.io", self.host})
         self.assertEqual(document["HttpHeaders"], {"a": "b"})
 
+    def test_file_of_another_shape(self):
+        """Lists in the place of objects: an error that names the file, which stays as it is."""
+        path = self.dir / "auth.json"
+        for text in ('{"auths":["x"]}', '{"auths":"x"}', '{"credHelpers":["x"]}', '{"credHelpers":1,"auths":{}}'):
+            path.write_text(text)
+            for command in (["login", "--no-check", "-u", "user", "--password-stdin"], ["logout"]):
+                with self.subTest(text=text, command=command[0]):
+                    result = self.varve.run(*command, "--auth-file", path, "127.0.0.1:1", input=b"pw\n", status=4)
+                    self.assertIn(str(path), result.err)
+                    self.assertIn("is not an object", result.err)
+                    self.assertEqual(path.read_text(), text)
+
     def test_many_at_once(self):
         """No login of another process gets lost."""
         path = self.dir / "auth.json"

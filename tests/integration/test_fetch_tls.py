@@ -194,6 +194,9 @@ class Tls(Https):
         result = self.varve.run("pull", f"{plain.address}/team/app:1", status=5)
         self.assertIn("needs a login", result.err)
         self.assertNotIn(".netrc", result.err)
+        netrc.write_text("machine other.example login user password wrong\ndefault login user password secret\n")
+        result = self.varve.run("pull", f"{registry.address}/team/app:1", status=5)
+        self.assertIn("needs a login", result.err)
         auth.write_text(json.dumps({"auths": {registry.address: {"auth": base64.b64encode(b"user:wrong").decode()}}}))
         result = self.varve.run("pull", f"{registry.address}/team/app:1", status=5)
         self.assertIn(str(auth), result.err)
@@ -371,6 +374,16 @@ class Proxies(Https):
         self.assertEqual({head[0] for head in proxy.asked}, {"CONNECT registry.example:443 HTTP/1.1"})
         self.assertNotIn("proxy-secret", result.err)
         self.assertTrue(self.front.requests("/blobs/"))
+
+    def test_password_in_what_is_no_url(self):
+        """No parser's words are passed on with it, whatever is wrong with the variable."""
+        for proxy in ("htp://bob:S3CRET@127.0.0.1:1", "http://bob:S3CRET@127.0.0.1:99999", "http://bob:S3CRET/x@127.0.0.1:1",
+                      "http://bob:S3CRET x@127.0.0.1:1", "http://bob:S3CRET#x@127.0.0.1:1", "http://bob:S3CRET?x@127.0.0.1:1",
+                      "bob:S3CRET/x@127.0.0.1:1", "http://bob:S3CRET%zz@127.0.0.1:1", "http://bob:S3CRET@127.0.0.1:1"):
+            for options in ((), ("-v", "-v"), ("--json",)):
+                with self.subTest(proxy=proxy, options=options):
+                    result = self.varve.run(*options, "pull", "registry.example/team/app:1", status=5, env={"HTTPS_PROXY": proxy})
+                    self.assertNotIn("S3CRET", result.err + result.out)
 
     def test_broken_handshake_is_tried_again(self):
         """A connection that breaks while TLS is set up is a bad line, not a registry without TLS."""

@@ -82,6 +82,11 @@ static void test_authfile_bad(void **state)
 		"{\"credHelpers\":{\"h\":\"../../bin/sh\"}}",
 		"{\"credsStore\":\"a b\"}",
 		"{\"auths\":{},\"auths\":{}}",
+		"{\"auths\":[\"x\"]}",
+		"{\"auths\":[{\"auth\":\"aDpo\"}]}",
+		"{\"auths\":\"x\"}",
+		"{\"credHelpers\":[\"x\"]}",
+		"{\"credHelpers\":1}",
 	};
 
 	(void)state;
@@ -132,7 +137,12 @@ static void test_netrc(void **state)
 		{"machine h login u password p", "u", "p"},
 		{"machine x login a password b\nmachine h\n login u\n password p\n", "u", "p"},
 		{"# c\nmachine h password p login u machine x password q", "u", "p"},
-		{"machine x password q default login d password e", "d", "e"},
+		/* The default is for nobody that a reference may name. */
+		{"machine x password q default login d password e", NULL, NULL},
+		{"default login d password e", NULL, NULL},
+		{"default login d password e machine h login u password p", NULL, NULL},
+		{"machine h login u password p default login d password e", "u", "p"},
+		{"machine h login u default login d password e", NULL, NULL},
 		{"machine hh login u password p", NULL, NULL},
 		{"machine h login u", NULL, NULL},
 		{"machine", NULL, NULL},

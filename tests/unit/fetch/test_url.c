@@ -77,12 +77,90 @@ static void test_masked(void **state)
 		{"https://q.io/x", "https://q.io/x"},
 		{"plain", "plain"},
 		{"https://q.io/\x1b[2J", "https://q.io/\\x1b[2J"},
+		{"https://q.io/a@b", "https://q.io/a@b"},
+		{"https://q.io/a?b@c", "https://q.io/a?..."},
+		/* What is not a URL that varve takes may hold a password all the same. */
+		{"htp://user:secret@q.io:1", "htp://***@q.io:1"},
+		{"socks5h://user:secret@q.io:1", "socks5h://***@q.io:1"},
+		{"user:secret@q.io:1", "***@q.io:1"},
+		{"http://user:sec/ret@q.io/x", "http://***@q.io/x"},
+		{"http://user:sec ret@q.io/x", "http://***@q.io/x"},
+		{"http://user:sec@ret@q.io/x", "http://***@q.io/x"},
+		{"http://user:sec\\ret@q.io/x", "http://***@q.io/x"},
+		{"http://user:sec?ret@q.io/x", "http://***?..."},
+		{"http://user:sec#ret@q.io/x", "http://***?..."},
+		{"http://secret@q.io:99999", "http://***@q.io:99999"},
 	};
 	char out[300];
 
 	(void)state;
 	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++)
 		assert_string_equal(url_masked(cases[i][0], out, sizeof(out)), cases[i][1]);
+}
+
+static void test_told_by(void **state)
+{
+	static const struct {
+		const char *url, *text;
+		bool told;
+	} cases[] = {
+		{"http://bob:S3CRET@h:1", "Could not resolve proxy: h", false},
+		{"http://bob:S3CRET@h:1", "Unsupported scheme for 'bob:S3CRET@h'", true},
+		{"http://bob:S3CRET@h:1", "bad S3CRET", true},
+		{"http://bob:S3%20RET@h:1", "bad S3 RET", true},
+		{"http://bob:S3/RET@h:1", "Port number 'S3' is no number", true},
+		{"http://TOKEN@h:1", "no host TOKEN", true},
+		{"http://h:1", "Could not resolve proxy: h", false},
+		{"", "anything @", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++)
+		if (url_told_by(cases[i].url, cases[i].text) != cases[i].told)
+			fail_msg("%s: '%s'", cases[i].url, cases[i].text);
+}
+
+static void test_proxy_check(void **state)
+{
+	static const char *const valid[] = {
+		"h",
+		"h:3128",
+		"http://h",
+		"http://h:3128/",
+		"HTTPS://h:3128",
+		"socks5h://h",
+		"http://u:p@h:1",
+		"u:p@h:1",
+		"http://u@h",
+		"http://u:p%2f%20@h:1/",
+		"http://[::1]:3128",
+		"http://[fe80::1%25eth0]:1",
+	};
+	static const char *const invalid[] = {
+		"htp://bob:S3CRET@h:1",     "http://bob:S3CRET@h:99999", "http://bob:S3CRET/x@h:1",
+		"http://bob:S3CRET x@h:1",  "http://bob:S3CRET#x@h:1",   "http://bob:S3CRET?x@h:1",
+		"http://bob:S3CRET@",       "http://bob:S3CRET@:1",      "http://bob:S3CRET@[::1:1",
+		"http://bob:S3CRET\n@h",    "://bob:S3CRET@h",           "http://bob:S3CRET@h:0",
+		"http://bob:S3CRET@h:port", "bob:S3CRET/x@h:1",          "http:/bob:S3CRET@h",
+		"S3CRET://bob:S3CRET@h",    "http://bob:S3CRET\\x@h:1",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(valid); i++) {
+		struct varve_err e = VARVE_ERR_INIT;
+
+		assert_ok(proxy_check(valid[i], &e), &e);
+	}
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(invalid); i++) {
+		struct varve_err e = VARVE_ERR_INIT;
+		char text[1024];
+
+		if (proxy_check(invalid[i], &e) != -VARVE_E_NETWORK)
+			fail_msg("'%s' was accepted", invalid[i]);
+		(void)varve_err_text(&e, text, sizeof(text));
+		if (strstr(strstr(text, "://***") ? strstr(text, "://***") : text, "S3C"))
+			fail_msg("'%s': %s", invalid[i], text);
+	}
 }
 
 static void test_classes(void **state)
@@ -116,6 +194,27 @@ static void test_classes(void **state)
 		{"[64:ff9b::7f00:1]", ADDR_LOOPBACK},
 		{"[64:ff9b::a9fe:a9fe]", ADDR_LINK_LOCAL},
 		{"[64:ff9b::808:808]", ADDR_PUBLIC},
+		{"[::127.0.0.1]", ADDR_LOOPBACK},
+		{"[::7f00:1]", ADDR_LOOPBACK},
+		{"[::169.254.169.254]", ADDR_LINK_LOCAL},
+		{"[::10.0.0.1]", ADDR_PRIVATE},
+		{"[::8.8.8.8]", ADDR_PUBLIC},
+		{"[::ffff:0:127.0.0.1]", ADDR_LOOPBACK},
+		{"[64:ff9b:1::127.0.0.1]", ADDR_LOOPBACK},
+		{"[64:ff9b:1::169.254.169.254]", ADDR_LINK_LOCAL},
+		{"[64:ff9b:1:a9fe:a9:fe00::]", ADDR_UNSPECIFIED},
+		{"[64:ff9b:1::808:808]", ADDR_PRIVATE},
+		{"[64:ff9b:1:ffff:ffff:ffff:808:808]", ADDR_PRIVATE},
+		{"[64:ff9b:2::1]", ADDR_PUBLIC},
+		{"168.63.129.16", ADDR_LINK_LOCAL},
+		{"168.63.129.17", ADDR_PUBLIC},
+		{"[::ffff:168.63.129.16]", ADDR_LINK_LOCAL},
+		{"[2002:7f00:1::]", ADDR_LOOPBACK},
+		{"[2002:808:808::]", ADDR_PUBLIC},
+		{"[fec0::1]", ADDR_PRIVATE},
+		{"[ff02::1]", ADDR_UNSPECIFIED},
+		{"224.0.0.1", ADDR_UNSPECIFIED},
+		{"255.255.255.255", ADDR_UNSPECIFIED},
 		{"8.8.8.8", ADDR_PUBLIC},
 		{"[2001:db8::1]", ADDR_PUBLIC},
 	};
@@ -254,11 +353,12 @@ static void test_proxy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_masked),   cmocka_unit_test(test_classes),
-		cmocka_unit_test(test_may_lead), cmocka_unit_test(test_same_site),
-		cmocka_unit_test(test_origin),   cmocka_unit_test(test_encode),
-		cmocka_unit_test(test_proxy),
+		cmocka_unit_test(test_good),        cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_masked),      cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_may_lead),    cmocka_unit_test(test_same_site),
+		cmocka_unit_test(test_origin),      cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_proxy),       cmocka_unit_test(test_told_by),
+		cmocka_unit_test(test_proxy_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
