@@ -4,6 +4,7 @@
 
 #include "materialize/plan/tree.h"
 #include "store/base/compiler.h"
+#include "store/base/siphash.h"
 
 #define TREE_NAME_MAX     255u
 #define TREE_LINKS_MAX    40u /* symlinks followed for one path, as the kernel does */
@@ -18,7 +19,8 @@ struct tree_node {
 	uint32_t inode; /* PLAN_NONE: a hard link whose target has not come yet */
 	uint32_t first_child, next, prev;
 	uint32_t hash_next;
-	uint32_t touched;  /* the last layer + 1 that named it or something below it */
+	uint32_t touched; /* the last layer + 1 that named it or something below it */
+	uint32_t hidden;  /* the last layer + 1 that took away all below it that is of lower ones */
 	uint32_t path_len; /* of the whole path */
 	uint32_t depth;
 };
@@ -35,7 +37,7 @@ struct tree {
 	struct plan_inode *inodes; /* xattrs: the packed form of the toc, until frozen */
 	uint32_t n_inodes, cap_inodes;
 	uint32_t *buckets, n_buckets;
-	uint64_t secret; /* of the hash */
+	struct siphash_key secret; /* an image cannot choose names that fall into one bucket */
 	struct tree_arena *arena;
 	uint32_t layer; /* the present one */
 	uint32_t stamp; /* layer + 1 */
@@ -53,14 +55,6 @@ struct tree {
 	uint32_t n_warnings;
 	uint64_t all_warnings;
 };
-
-/* --- tree_nodes.c --- */
-/*
- * Eight bytes at a time, started by the directory and a secret: an image cannot choose names that
- * all fall into one bucket.
- */
-uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n);
-uint64_t tree_secret(const void *any);
 
 /* --- tree_arena.c --- */
 struct tree_arena;
