@@ -6,9 +6,15 @@
 #include "store/base/compiler.h"
 #include "store/base/siphash.h"
 
-#define TREE_NAME_MAX     255u
-#define TREE_LINKS_MAX    40u /* symlinks followed for one path, as the kernel does */
-#define TREE_TARGET_MAX   4095u
+#define TREE_NAME_MAX   255u
+#define TREE_LINKS_MAX  40u /* symlinks followed for one path, as the kernel does */
+#define TREE_TARGET_MAX 4095u
+/*
+ * What one plan may spend on targets of symlinks: so much, and so much more for each entry. A unit
+ * is a component that is walked or 64 bytes that are copied.
+ */
+#define TREE_WANDER_MAX   20000000u
+#define TREE_WANDER_ENTRY 64u
 #define TREE_WARNINGS_MAX 1000u
 
 /* A name. Removed ones stay in the array, unlinked. */
@@ -42,6 +48,7 @@ struct tree {
 	uint32_t layer; /* the present one */
 	uint32_t stamp; /* layer + 1 */
 	uint64_t entries;
+	uint64_t wandered; /* work that targets of symlinks cost so far */
 	uint64_t n_acl;
 	struct tree_pending *pending;
 	uint32_t n_pending, cap_pending;
