@@ -60,6 +60,8 @@ static struct varve_limits limits_or(const struct varve_limits *l, const struct 
 		x.max_depth = l->max_depth;
 	if (l && l->max_ratio)
 		x.max_ratio = l->max_ratio;
+	if (l && l->max_link_work)
+		x.max_link_work = l->max_link_work;
 	return x;
 }
 

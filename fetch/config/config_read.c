@@ -19,6 +19,7 @@
 #define PATH_BYTES_MAX 65535u
 #define DEPTH_MAX      4096u
 #define RATIO_MAX      1000000u
+#define LINK_WORK_MAX  1000000000000u
 
 struct reader {
 	struct varve_config *c;
@@ -488,6 +489,8 @@ static void read_limits(struct reader *rd, const json *j)
 			read_count(rd, i, 1, DEPTH_MAX, &l->max_depth);
 		else if (!strcmp(key, "max_ratio"))
 			read_count(rd, i, 1, RATIO_MAX, &l->max_ratio);
+		else if (!strcmp(key, "max_link_work"))
+			read_count64(rd, i, LINK_WORK_MAX, &l->max_link_work);
 		else
 			say(rd, false, "is not known");
 		leave(rd, at);

@@ -102,15 +102,19 @@ static bool id_is_taken(const struct etc_file *f, unsigned field, uint32_t id)
 	return etc_find_by(f, field, span_str(text), &line);
 }
 
+/* One pass over the file, however many ids it takes. */
 static int free_id(const struct etc_file *f, unsigned field, uint32_t wanted, uint32_t *ret,
 		   struct varve_err *e)
 {
+	bool taken[LAST_ID - FIRST_ID] = {false};
+
 	if (!id_is_taken(f, field, wanted)) {
 		*ret = wanted;
 		return 0;
 	}
+	etc_ids(f, field, FIRST_ID, LAST_ID, taken);
 	for (uint32_t id = FIRST_ID; id < LAST_ID; id++)
-		if (!id_is_taken(f, field, id)) {
+		if (!taken[id - FIRST_ID]) {
 			*ret = id;
 			return 0;
 		}

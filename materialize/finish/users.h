@@ -34,6 +34,8 @@ bool etc_find(const struct etc_file *f, const char *key, struct span *ret, size_
 struct span etc_field(struct span line, unsigned i);
 /* The first line whose field i is value; false if none. */
 bool etc_find_by(const struct etc_file *f, unsigned i, struct span value, struct span *ret);
+/* Of the numbers in field i of all lines those from first to before end: taken[number - first]. */
+void etc_ids(const struct etc_file *f, unsigned i, uint32_t first, uint32_t end, bool *taken);
 /* Replace the lines with key by one line, or append it. */
 void etc_put(struct etc_file *f, const char *key, const char *line);
 /* Every line with key: field i becomes value. False if there was none. */

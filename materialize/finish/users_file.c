@@ -213,6 +213,19 @@ bool etc_find_by(const struct etc_file *f, unsigned i, struct span value, struct
 	return false;
 }
 
+void etc_ids(const struct etc_file *f, unsigned i, uint32_t first, uint32_t end, bool *taken)
+{
+	struct span text = span_of(f->text.p, f->text.n);
+	uint64_t id;
+
+	while (text.n) {
+		struct span line = next_line(&text);
+
+		if (span_u64(etc_field(line, i), end - 1, &id) && id >= first)
+			taken[id - first] = true;
+	}
+}
+
 static void take_text(struct etc_file *f, struct buf *b)
 {
 	if (buf_error(b)) {

@@ -67,7 +67,11 @@ static void set_inode(struct tree *t, uint32_t inode, const struct toc_entry *x)
 
 /* --- whiteouts --- */
 
-/* Take away what the layers below put there; what this layer has named stays, in whatever order. */
+/*
+ * Take away what the layers below put there; what this layer has named stays, in whatever order. A
+ * directory where that is done has nothing of them any more, whatever follows in this layer: it is
+ * never walked again.
+ */
 static void hide(struct tree *t, uint32_t node, bool itself)
 {
 	uint32_t child, next;
@@ -76,8 +80,9 @@ static void hide(struct tree *t, uint32_t node, bool itself)
 		tree_remove(t, node);
 		return;
 	}
-	if (tree_type(t, node) != S_IFDIR)
+	if (tree_type(t, node) != S_IFDIR || t->nodes[node].hidden == t->stamp)
 		return;
+	t->nodes[node].hidden = t->stamp;
 	for (child = t->nodes[node].first_child; child != PLAN_NONE; child = next) {
 		next = t->nodes[child].next;
 		hide(t, child, true);

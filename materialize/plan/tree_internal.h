@@ -4,10 +4,17 @@
 
 #include "materialize/plan/tree.h"
 #include "store/base/compiler.h"
+#include "store/base/siphash.h"
 
-#define TREE_NAME_MAX     255u
-#define TREE_LINKS_MAX    40u /* symlinks followed for one path, as the kernel does */
-#define TREE_TARGET_MAX   4095u
+#define TREE_NAME_MAX   255u
+#define TREE_LINKS_MAX  40u /* symlinks followed for one path, as the kernel does */
+#define TREE_TARGET_MAX 4095u
+/*
+ * What one plan may spend on targets of symlinks: so much, and so much more for each entry. A unit
+ * is a component that is walked or 64 bytes that are copied.
+ */
+#define TREE_WANDER_MAX   20000000u
+#define TREE_WANDER_ENTRY 64u
 #define TREE_WARNINGS_MAX 1000u
 
 /* A name. Removed ones stay in the array, unlinked. */
@@ -18,7 +25,8 @@ struct tree_node {
 	uint32_t inode; /* PLAN_NONE: a hard link whose target has not come yet */
 	uint32_t first_child, next, prev;
 	uint32_t hash_next;
-	uint32_t touched;  /* the last layer + 1 that named it or something below it */
+	uint32_t touched; /* the last layer + 1 that named it or something below it */
+	uint32_t hidden;  /* the last layer + 1 that took away all below it that is of lower ones */
 	uint32_t path_len; /* of the whole path */
 	uint32_t depth;
 };
@@ -35,11 +43,12 @@ struct tree {
 	struct plan_inode *inodes; /* xattrs: the packed form of the toc, until frozen */
 	uint32_t n_inodes, cap_inodes;
 	uint32_t *buckets, n_buckets;
-	uint64_t secret; /* of the hash */
+	struct siphash_key secret; /* an image cannot choose names that fall into one bucket */
 	struct arena *arena;
 	uint32_t layer; /* the present one */
 	uint32_t stamp; /* layer + 1 */
 	uint64_t entries;
+	uint64_t wandered; /* work that targets of symlinks cost so far */
 	uint64_t n_acl;
 	struct tree_pending *pending;
 	uint32_t n_pending, cap_pending;
@@ -53,14 +62,6 @@ struct tree {
 	uint32_t n_warnings;
 	uint64_t all_warnings;
 };
-
-/* --- tree_nodes.c --- */
-/*
- * Eight bytes at a time, started by the directory and a secret: an image cannot choose names that
- * all fall into one bucket.
- */
-uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n);
-uint64_t tree_secret(const void *any);
 
 /* --- tree_nodes.c --- */
 uint32_t tree_lookup(const struct tree *t, uint32_t dir, const char *name, size_t n);

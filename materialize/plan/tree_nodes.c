@@ -2,7 +2,6 @@
 /* Names and inodes of the tree: find, add, remove, mark. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "materialize/plan/tree_internal.h"
@@ -11,30 +10,9 @@
 
 #define FIRST_BUCKETS 1024u
 
-uint32_t tree_hash(uint64_t secret, uint32_t dir, const char *name, size_t n)
+static uint32_t hash_name(const struct tree *t, uint32_t dir, const char *name, size_t n)
 {
-	uint64_t h = secret ^ ((uint64_t)dir << 32 | n), v;
-
-	for (; n >= 8; n -= 8, name += 8) {
-		memcpy(&v, name, 8);
-		h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-		h ^= h >> 32;
-	}
-	v = 0;
-	memcpy(&v, name, n);
-	h = (h ^ v) * 0x9e3779b97f4a7c15ull;
-	h ^= h >> 29;
-	h *= 0xbf58476d1ce4e5b9ull;
-	return (uint32_t)(h ^ h >> 32);
-}
-
-uint64_t tree_secret(const void *any)
-{
-	uint64_t r;
-
-	if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
-		r = (uintptr_t)any; /* the address is secret enough where there is no other */
-	return r;
+	return (uint32_t)siphash13(&t->secret, dir, name, n);
 }
 
 int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct varve_err *e)
@@ -54,7 +32,7 @@ int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct var
 	if (!t->opt.limits.max_depth)
 		t->opt.limits.max_depth = 1024;
 	t->plnk = PLAN_NONE;
-	t->secret = tree_secret(t);
+	siphash_key_new(&t->secret, t);
 	buf_init(&t->path, t->opt.limits.max_path + 1);
 	buf_init(&t->link, t->opt.limits.max_path + 1);
 	for (int i = 0; i < 2; i++)
@@ -99,7 +77,7 @@ uint32_t tree_lookup(const struct tree *t, uint32_t dir, const char *name, size_
 
 	if (t->n_buckets == 0)
 		return PLAN_NONE;
-	h = tree_hash(t->secret, dir, name, n);
+	h = hash_name(t, dir, name, n);
 	for (i = t->buckets[h & (t->n_buckets - 1)]; i != PLAN_NONE; i = t->nodes[i].hash_next) {
 		const struct tree_node *x = &t->nodes[i];
 
@@ -194,7 +172,7 @@ int tree_add(struct tree *t, uint32_t dir, const char *name, size_t n, uint32_t 
 	*x = (struct tree_node){
 		.name = name,
 		.name_len = (uint32_t)n,
-		.hash = tree_hash(t->secret, dir, name, n),
+		.hash = hash_name(t, dir, name, n),
 		.parent = dir,
 		.inode = PLAN_NONE,
 		.first_child = PLAN_NONE,

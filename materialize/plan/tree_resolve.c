@@ -75,12 +75,30 @@ static int make_implied(struct tree *t, uint32_t dir, struct span name, const st
 	return 0;
 }
 
+/* Links can make every entry walk 160 KB of targets: what the plan costs must not be theirs to
+ * choose. */
+static int wander(struct tree *t, uint64_t work, struct varve_err *e)
+{
+	uint64_t max = t->opt.limits.max_link_work;
+
+	if (!max)
+		max = TREE_WANDER_MAX + TREE_WANDER_ENTRY * t->entries;
+	t->wandered += work;
+	if (t->wandered <= max)
+		return 0;
+	return varve_fail(e, VARVE_E_LIMIT,
+			  "the image's symbolic links lead over more than %llu steps "
+			  "(limits.max_link_work)",
+			  (unsigned long long)max);
+}
+
 /* Put the target of a symlink in front of what is left of the path. */
 static int splice(struct tree *t, uint32_t link, unsigned *n_links, struct span *rest,
 		  struct varve_err *e)
 {
 	const char *target = t->inodes[t->nodes[link].inode].target;
 	struct buf *b = &t->walk[*n_links % 2];
+	int r;
 
 	if (++*n_links > TREE_LINKS_MAX)
 		return varve_fail(e, ELOOP, "too many levels of symbolic links at %s",
@@ -91,6 +109,9 @@ static int splice(struct tree *t, uint32_t link, unsigned *n_links, struct span 
 	buf_add(b, rest->p, rest->n);
 	if (buf_error(b) < 0)
 		return too_long(t, e);
+	r = wander(t, 1 + b->n / 64, e);
+	if (r < 0)
+		return r;
 	*rest = span_of(b->p, b->n);
 	return target[0] == '/';
 }
@@ -140,6 +161,10 @@ int tree_resolve_dir(struct tree *t, const char *path, size_t n, const struct to
 	unsigned n_links = 0;
 
 	while (rest.n > 0 && dir != PLAN_NONE) {
+		int r = n_links ? wander(t, 1, e) : 0;
+
+		if (r < 0)
+			return r;
 		(void)span_cut(&rest, '/', &c);
 		if (c.n == 0 || (c.n == 1 && c.p[0] == '.'))
 			continue;
@@ -149,8 +174,7 @@ int tree_resolve_dir(struct tree *t, const char *path, size_t n, const struct to
 				dir = t->nodes[dir].parent;
 			continue;
 		}
-		int r = step(t, &dir, c, x, &n_links, &rest, e);
-
+		r = step(t, &dir, c, x, &n_links, &rest, e);
 		if (r < 0)
 			return r;
 	}

@@ -52,7 +52,8 @@ int spool_tree_init(struct spool_tree *t, int dir, const char *name, struct varv
 {
 	struct stat st;
 
-	*t = (struct spool_tree){.n = 1, .dirs = {-1, dir_name, t}, .secret = tree_secret(t)};
+	*t = (struct spool_tree){.n = 1, .dirs = {-1, dir_name, t}};
+	siphash_key_new(&t->secret, t);
 	(void)pthread_mutex_init(&t->lock, NULL);
 	t->chunks = calloc(CHUNKS, sizeof(struct spool_dir *));
 	if (!t->chunks)
@@ -89,7 +90,7 @@ void spool_tree_done(struct spool_tree *t)
 
 static uint32_t hash_of(const struct spool_tree *t, uint32_t parent, struct span name)
 {
-	return tree_hash(t->secret, parent, name.p, name.n);
+	return (uint32_t)siphash13(&t->secret, parent, name.p, name.n);
 }
 
 uint32_t spool_tree_find(const struct spool_tree *t, uint32_t parent, struct span name)

@@ -9,6 +9,7 @@
 #include "materialize/disk/dir_cache.h"
 #include "materialize/plan/tree_internal.h"
 #include "store/base/buf.h"
+#include "store/base/siphash.h"
 
 #include <pthread.h>
 
@@ -23,8 +24,8 @@ struct spool_tree {
 	pthread_mutex_t lock; /* of what follows, while layers are read */
 	struct spool_dir **chunks;
 	uint32_t n, n_ours, *table, table_n;
-	uint64_t secret; /* of the hash */
-	size_t places;   /* bytes that they take, all layers together */
+	struct siphash_key secret; /* of the hash */
+	size_t places;             /* bytes that they take, all layers together */
 	struct arena *names;
 	struct dir_names dirs; /* for caches; root -1: there is no tree */
 };

@@ -98,6 +98,13 @@ class Limits(Case):
         self.taken(Tar().file("/".join("d" * 10)), options=self.config(max_depth=10))
         self.refused("limits.max_depth", Tar().file("/".join("d" * 1100)))
 
+    def test_link_work(self):
+        many = Tar().symlink("s", "/".join(["d"] * 100)).dir("/".join(["d"] * 100))
+        for k in range(100):
+            many.file(f"s/{k}/f")
+        self.refused("limits.max_link_work", many, options=self.config(max_link_work=1000))
+        self.taken(many, options=self.config(max_link_work=100_000))
+
     def test_layers(self):
         self.refused("more than 1000", *["f f 1"] * 1001)
 
@@ -109,7 +116,7 @@ class Limits(Case):
 
     def test_configuration_is_checked(self):
         for limits, member in (({"max_depth": 0}, "limits.max_depth"), ({"max_path": 70000}, "limits.max_path"),
-                               ({"max_layer_size": "much"}, "limits.max_layer_size"), ({"depth": 1}, "limits.depth")):
+                               ({"max_layer_size": "much"}, "limits.max_layer_size"), ({"max_link_work": 0}, "limits.max_link_work"), ({"depth": 1}, "limits.depth")):
             result = self.varve.run(*self.config(**limits), "config", "check", status=None)
             self.assertNotEqual(result.status, 0)
             self.assertIn(member, result.out + result.err)

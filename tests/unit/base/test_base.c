@@ -6,6 +6,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/json.h"
+#include "store/base/siphash.h"
 #include "store/base/text.h"
 #include "unit.h"
 
@@ -366,6 +367,35 @@ static void removing_deep_and_locked_trees(void **state)
 	assert_ok(remove_temp(path, &n, &e), &e);
 }
 
+/* The authors' vectors of SipHash-2-4 (key 00..0f, message 00..); -1-3 as CPython has it, key 0. */
+static void siphash_vectors(void **state)
+{
+	static const uint64_t sip24[] = {
+		0x93f5f5799a932462, 0x9e0082df0ba9e4b0, 0x7a5dbbc594ddb9f3, 0xf4b32f46226bada7,
+		0x751e8fbc860ee5fb, 0x14ea5627c0843d90, 0xf723ca908e7af2ee, 0xa129ca6149be45e5,
+	};
+	static const uint64_t sip13[] = {
+		0xead411e67ebe2eea, 0x75927f9d95124362, 0xaf9f77a65ab51a1d,
+		0xfe64ce8b6617fcff, 0xa6baf4fb0f9fe1c2, 0xa0cf3211850f8e0d,
+		0x7f86049379fbfe67, 0xf30eb725bb91c9ea, 0x8972188433a5c5b7,
+	};
+	const struct siphash_key zero = {{0, 0}};
+	const struct siphash_key key = {{0x0706050403020100, 0x0f0e0d0c0b0a0908}};
+	struct siphash_key a, b;
+	uint8_t message[16];
+
+	(void)state;
+	for (uint8_t i = 0; i < 16; i++)
+		message[i] = i;
+	for (size_t n = 0; n < VARVE_ARRAY_SIZE(sip24); n++)
+		assert_int_equal(siphash24(&key, key.k[0], message + 8, n), sip24[n]);
+	for (size_t n = 0; n < VARVE_ARRAY_SIZE(sip13); n++)
+		assert_int_equal(siphash13(&zero, key.k[0], message + 8, n), sip13[n]);
+	siphash_key_new(&a, &a);
+	siphash_key_new(&b, &b);
+	assert_memory_not_equal(&a, &b, sizeof(a));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -381,6 +411,7 @@ int main(void)
 		cmocka_unit_test(files),
 		cmocka_unit_test(locked_directories),
 		cmocka_unit_test(removing_deep_and_locked_trees),
+		cmocka_unit_test(siphash_vectors),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
