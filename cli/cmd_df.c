@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "cli/commands.h"
+#include "cli/table.h"
 
 static int df_json(struct cli *c, const struct varve_df *d, struct varve_err *e)
 {

@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/image_json.h"
+#include "cli/table.h"
 
 enum raw { RAW_NONE, RAW_MANIFEST, RAW_CONFIG, RAW_TARGET };
 

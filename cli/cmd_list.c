@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/image_json.h"
+#include "cli/table.h"
 #include "cli/trees.h"
 
 struct list_options {

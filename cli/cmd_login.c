@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/table.h"
 
 enum { MAX_SECRET = 16384 };
 

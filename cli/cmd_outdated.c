@@ -3,6 +3,7 @@
 
 #include "cli/asking.h"
 #include "cli/commands.h"
+#include "cli/table.h"
 
 struct outdated_options {
 	bool installed;

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/looking.h"
+#include "cli/table.h"
 
 struct plan_options {
 	struct looking looking;

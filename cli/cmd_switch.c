@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/table.h"
 #include "cli/trees.h"
 
 void trees_in_use(void *user, long pid, const char *command, const char *how)

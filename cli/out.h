@@ -28,18 +28,6 @@ const char *out_plain(void);
 
 /* --- aligned tables --- */
 struct table;
-/* One word per column, NULL-terminated; a leading '>' aligns to the right: {"NAME", ">SIZE", NULL}.
- */
-struct table *table_new(const char *const *columns);
-/* The cells of a row from left to right. Text is made safe. NULL: "-". */
-void table_add(struct table *t, const char *text);
-void table_addf(struct table *t, const char *fmt, ...) VARVE_PRINTF(2, 3);
-void table_size(struct table *t, uint64_t bytes);
-void table_digest(struct table *t, const struct varve_digest *d, bool whole);
-/* "3 days ago"; "-" for 0. */
-void table_age(struct table *t, int64_t seconds);
-/* Print (with the header) and free. */
-void table_print(struct table *t);
 
 /* The first 12 hex digits, or the whole digest. */
 const char *digest_text(const struct varve_digest *d, bool whole, char buf[VARVE_DIGEST_STR_MAX]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables for people: columns as wide as their widest cell. */
+#include "cli/table.h"
 #include "cli/out.h"
 
 #include <stdarg.h>
