@@ -59,8 +59,3 @@ bool url_domain_is_loopback(const char *domain);
 /* The host a reference's domain means: docker.io is registry-1.docker.io
  * (docs/requirements.md 1.10). */
 const char *url_api_host(const char *domain);
-/*
- * Run by the same owner: equal, one a sub-domain of the other, or (with libpsl) of one registrable
- * domain. IP literals only when equal. Hosts as in struct url. In site.c.
- */
-bool url_same_site(const char *a, const char *b);

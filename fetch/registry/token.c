@@ -2,6 +2,7 @@
 /* Bearer tokens: obtained once per scope however many calls want one, kept in memory only
  * (docs/requirements.md 2). */
 #include "fetch/registry/token.h"
+#include "fetch/http/site.h"
 
 #include <stdlib.h>
 #include <string.h>

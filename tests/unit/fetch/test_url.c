@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* URLs, address classes, owners of hosts, proxies. */
+#include "fetch/http/site.h"
 #include "unit.h"
 
 #include <string.h>
