@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The stages of a pull: resolve, documents, what is missing, transfers, one commit per image. */
 #include "fetch/blobs/pull.h"
+#include "fetch/blobs/blobs.h"
 
 #include "fetch/official/official.h"
 

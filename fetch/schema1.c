@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/blobs/blobs.h"
 #include "fetch/blobs/pull.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch/blobs/blobs.h"
 #include "fetch/blobs/pull.h"
 #include "fetch/blobs/transfer.h"
 #include "store/base/clock.h"

@@ -92,12 +92,8 @@ int pull_document(struct pull *p, struct repo *repo, const struct varve_digest *
 /* resolve.c: what a tag means now, by HEAD (by GET where HEAD is not served). */
 int pull_head(struct client *c, struct repo *repo, const struct varve_reference *ref,
 	      struct varve_digest *ret, char place[256], struct varve_err *e);
-/* blobs.c: all of p->needs, several at once. What was complete stays in any case. */
-int pull_blobs(struct pull *p, struct varve_err *e);
 /* schema1.c: make an OCI manifest and config of it, from the facts of its layers. */
 int pull_convert_schema1(struct pull *p, struct image_job *im, struct varve_err *e);
-/* The need of a digest; must exist. */
-struct need *pull_need(struct pull *p, const struct varve_digest *d);
 /* Note a stored document for the commit. */
 int pull_note_doc(struct image_job *im, const struct varve_digest *d, uint64_t size,
 		  enum varve_blob_kind kind, struct varve_err *e);

@@ -2,6 +2,7 @@
 /* Pull official images from their source: library file, then the Dockerfile's tarball or an OCI
  * layout. */
 #include "fetch/official/official.h"
+#include "fetch/blobs/blobs.h"
 
 #include <stdlib.h>
 #include <string.h>
