@@ -6,6 +6,7 @@
 #include "fetch/blobs/pull.h"
 #include "fetch/official/official.h"
 #include "fetch/registry/exchange_auth.h"
+#include "fetch/resolve.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

@@ -2,6 +2,7 @@
 /* The stages of a pull: resolve, documents, what is missing, transfers, one commit per image. */
 #include "fetch/blobs/pull.h"
 #include "fetch/blobs/blobs.h"
+#include "fetch/resolve.h"
 
 #include "fetch/official/official.h"
 

@@ -8,6 +8,7 @@
 #include "fetch/blobs/pull.h"
 #include "fetch/http/encoding.h"
 #include "fetch/registry/exchange.h"
+#include "fetch/resolve.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
