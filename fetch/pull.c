@@ -3,6 +3,7 @@
 #include "fetch/blobs/pull.h"
 #include "fetch/blobs/blobs.h"
 #include "fetch/resolve.h"
+#include "fetch/schema1.h"
 
 #include "fetch/official/official.h"
 

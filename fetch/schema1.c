@@ -7,6 +7,7 @@
 #include "fetch/blobs/blobs.h"
 #include "fetch/blobs/pull.h"
 #include "fetch/resolve.h"
+#include "fetch/schema1.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

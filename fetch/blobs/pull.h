@@ -82,6 +82,3 @@ struct following {
 	int fd;
 	struct need *need;
 };
-
-/* schema1.c: make an OCI manifest and config of it, from the facts of its layers. */
-int pull_convert_schema1(struct pull *p, struct image_job *im, struct varve_err *e);
