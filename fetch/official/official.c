@@ -3,6 +3,7 @@
  * layout. */
 #include "fetch/official/official.h"
 #include "fetch/blobs/blobs.h"
+#include "fetch/official/official_arch.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The architectures of official-images and the platforms they mean (bashbrew:
  * architecture/oci-platform.go). */
+#include "fetch/official/official_arch.h"
 #include "fetch/official/official_library.h"
 
 #include <string.h>

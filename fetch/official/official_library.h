@@ -40,7 +40,3 @@ int official_library_find(const struct official_library *l, const char *tag, con
 /* Each tag of the file in order, SharedTags included; fn non-zero ends with that value. */
 int official_library_each(const struct official_library *l, int (*fn)(void *user, const char *tag),
 			  void *user);
-
-/* "amd64" <-> linux/amd64, "arm32v7" <-> linux/arm/v7, … NULL / false if there is none. */
-const char *official_arch(const struct varve_platform *p);
-bool official_arch_platform(const char *arch, struct varve_platform *ret);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Library files of official-images, paths in a git tree, URLs of raw-file hosts. */
+#include "fetch/official/official_arch.h"
 #include "unit.h"
 
 #include <stdlib.h>
