@@ -6,6 +6,7 @@
  * do gets half of what is left of a layer, where that has restart points.
  */
 #include "materialize/apply/apply_cut.h"
+#include "materialize/apply/apply_layer.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/plan/plan.h"
 

@@ -43,12 +43,3 @@ struct layer {
  * piece of a batch can be of a file that is in other batches too.
  */
 int apply_cut(struct apply_shared *a, struct layer *l, struct batch *b, struct varve_err *e);
-
-/* One turn at a layer: open it if need be, fill a batch. *ret_done: that was the last of it. */
-int apply_layer_step(struct apply_shared *a, struct layer *l, struct batch *b, bool *ret_done,
-		     struct varve_err *e);
-/*
- * Give away the later half of what is left of a layer between two turns. False: it is too small, or
- * has no restart points.
- */
-bool apply_layer_split(struct apply_shared *a, struct layer *l, struct layer *ret);

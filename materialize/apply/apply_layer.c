@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Read layers for apply.c: open them, cut them, give half of one away. */
+#include "materialize/apply/apply_layer.h"
 #include "materialize/apply/apply_cut.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/plan/plan.h"
