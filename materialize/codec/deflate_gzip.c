@@ -4,6 +4,7 @@
  * before it and ended at a byte boundary, so that the result depends on the data and the level
  * only.
  */
+#include "materialize/codec/deflate_gzip.h"
 #include "materialize/codec/sink.h"
 
 #include <pthread.h>

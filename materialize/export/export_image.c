@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An image or an installed tree as one tar or squashfs. */
 
+#include "materialize/codec/deflate_gzip.h"
 #include "materialize/export/export.h"
 #include "materialize/export/export_tree.h"
 #include "materialize/export/squashfs_write.h"

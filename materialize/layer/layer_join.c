@@ -4,6 +4,7 @@
  * end of the first, so the ends in between are taken out and the whole becomes a layer of its own.
  */
 #include "materialize/layer/layer_join.h"
+#include "materialize/codec/deflate_gzip.h"
 
 #include <stdlib.h>
 #include <string.h>
