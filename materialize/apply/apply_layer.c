@@ -2,6 +2,7 @@
 /* Read layers for apply.c: open them, cut them, give half of one away. */
 #include "materialize/apply/apply_layer.h"
 #include "materialize/apply/apply_cut.h"
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/plan/plan.h"
 

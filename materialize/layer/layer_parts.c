@@ -2,6 +2,7 @@
 /* Where a layer can be read from, and verifying one as a whole beside those who read its parts. */
 #include <stdlib.h>
 
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_source.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/layer/zran.h"

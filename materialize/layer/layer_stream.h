@@ -27,10 +27,6 @@ void layer_stream_free(struct layer_stream *ls);
  * Parts of a layer at once. Restart points are made while a gzip layer is read for the first time
  * (an uncompressed layer has them everywhere); they are a cache, so there may be none.
  */
-/* Offsets of the uncompressed stream where a reader can begin, ascending; [0] is 0. free() *ret. */
-int layer_points(struct varve_store *s, const struct varve_digest *blob,
-		 const struct varve_digest *diff_id, uint64_t **ret, size_t *ret_n,
-		 struct varve_err *e);
 /*
  * A stream that begins at the last point before off; *ret_off: where that is. What it reads is NOT
  * verified: its layer_stream_end() does nothing; the blob as a whole must have been before anything
@@ -44,5 +40,3 @@ int layer_stream_open_near(struct layer_stream **ret, struct varve_store *s,
 int layer_stream_open_at(struct layer_stream **ret, struct varve_store *s,
 			 const struct varve_digest *blob, const struct varve_digest *diff_id,
 			 uint64_t off, struct varve_err *e);
-/* Hash the stored bytes of a layer (1.7 GiB/s): VARVE_E_DIGEST when they have rotted. */
-int layer_verify(struct varve_store *s, const struct varve_digest *blob, struct varve_err *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The content of one file of a plan, straight from its layer. */
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/layer/toc_format.h"
 #include "materialize/plan/plan.h"

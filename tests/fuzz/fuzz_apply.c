@@ -3,6 +3,7 @@
  * Plans of random stacks (program.h) written to a directory: it holds what the plan says, and
  * nothing beside it has changed. The layers' bytes come from here, not from a store.
  */
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_stream.h"
 #include "program.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* See mkplan.h. Defines layer_stream_* for the test program that it is linked into. */
 #include "mkplan.h"
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_stream.h"
 
 #include "store/base/compiler.h"

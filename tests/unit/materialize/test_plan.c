@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "materialize/codec/inflate.h"
+#include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_stream.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
