@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tar state machine: windows of bytes in, entries and bodies out. */
 #include "materialize/tar/tar.h"
+#include "materialize/tar/tar_pax.h"
 
 #include <stdlib.h>
 #include <string.h>

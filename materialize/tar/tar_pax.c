@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Decode the records of a pax extended header (POSIX.1-2017 pax, "pax Header Block"), and sparse
  * maps. */
+#include "materialize/tar/tar_pax.h"
 #include "materialize/tar/tar_header.h"
 
 #include <stdlib.h>
