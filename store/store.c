@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Open, create and close a store. */
 #include "store/store.h"
+#include "store/derived.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

@@ -26,7 +26,6 @@ struct varve_store {
 	size_t n_published;
 };
 
-void aux_memory_free(struct varve_store *s);
 /* A blob was published with verified content; its record comes with the next catalog_commit(). */
 void blob_note_published(struct varve_store *s, const struct varve_digest *d);
 void blob_forget_published(struct varve_store *s);
