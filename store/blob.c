@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Look up, open, adopt and set aside one blob; what is remembered of it. */
 #include "store/blob.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

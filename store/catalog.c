@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Record a finished pull or import: blobs, image, tag, last use; each commit is one transaction. */
 #include "store/catalog.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

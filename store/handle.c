@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The open store as its parts see it: its clock, and whether it may be written. */
 
+#include "store/handle.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"

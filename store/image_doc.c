@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An image's record from its manifest and config in the store. */
 #include "store/image_doc.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

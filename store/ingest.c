@@ -2,6 +2,7 @@
 /* One blob into the store: partial file under a lock, hash while writing, verify, fsync, publish by
  * name. */
 #include "store/ingest.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

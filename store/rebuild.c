@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Make the database again from what the files say. */
 #include "store/rebuild.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

@@ -54,10 +54,6 @@ int blob_origins(struct varve_store *s, const struct varve_digest *d, char *list
 /* fsync the directories of blobs: their names are durable before a record claims them. */
 int blob_sync_names(struct varve_store *s, struct varve_err *e);
 
-/* VARVE_E_READONLY for a read-only store. */
-int store_need_write(const struct varve_store *s, struct varve_err *e);
-/* Now, in seconds. */
-int64_t store_now(void);
 /* errno values and codes that mean "no room": also a file size limit. */
 bool store_disk_full(int err);
 /* Free bytes for us on the store's file system; UINT64_MAX if unknown. */

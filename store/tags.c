@@ -7,6 +7,7 @@
 #include "store/base/text.h"
 #include "store/catalog.h"
 #include "store/graph.h"
+#include "store/handle.h"
 #include "store/images.h"
 #include "store/lease.h"
 #include "store/mirror.h"

@@ -10,6 +10,7 @@
 #include "store/care/gc_mark.h"
 #include "store/care/gc_sweep.h"
 #include "store/care/scan.h"
+#include "store/handle.h"
 #include "store/layout.h"
 #include "store/lock.h"
 #include "store/mirror.h"

@@ -2,6 +2,7 @@
 /* The files that gc removes beside blobs: partial downloads, trash, scratch, dead leases, derived
  * data, orphans. */
 #include "store/care/gc_files.h"
+#include "store/handle.h"
 #include "store/index/index.h"
 
 #include "store/base/compiler.h"

@@ -2,6 +2,7 @@
 /* What gc keeps and why: mark from the roots; names that a budget drops, least recently used first.
  */
 #include "store/care/gc_mark.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

@@ -10,6 +10,7 @@
 #include "store/blob_record.h"
 #include "store/care/check.h"
 #include "store/care/scan.h"
+#include "store/handle.h"
 #include "store/image_doc.h"
 #include "store/layout.h"
 #include "store/lock.h"

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The open store as its parts see it. */
+#pragma once
+
+#include "varve-base.h"
+#include "varve-store.h"
+
+#include <pthread.h>
+#include <sys/stat.h>
+
+/* VARVE_E_READONLY for a read-only store. */
+int store_need_write(const struct varve_store *s, struct varve_err *e);
+/* Now, in seconds. */
+int64_t store_now(void);
