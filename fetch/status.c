@@ -8,6 +8,7 @@
 #include "store/base/json.h"
 #include "store/base/text.h"
 #include "store/catalog.h"
+#include "store/state.h"
 #include "varve-fetch.h"
 
 #define PREFIX    "ratelimit:"

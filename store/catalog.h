@@ -64,13 +64,3 @@ int catalog_put_install(struct varve_store *s, const struct varve_install *in, s
 /* Several records in one transaction; del ids may be NULL-terminated or NULL. */
 int catalog_update_installs(struct varve_store *s, const struct varve_install *put, size_t n_put,
 			    const char *const *del, struct varve_err *e);
-
-/* Small JSON values of other modules, by key ("ratelimit:docker.io", "journal:…"). value NULL:
- * delete. */
-int catalog_put_state(struct varve_store *s, const char *key, const void *value, size_t n,
-		      struct varve_err *e);
-int catalog_get_state(struct varve_store *s, const char *key, struct buf *out,
-		      struct varve_err *e); /* 1/0 */
-int catalog_each_state(struct varve_store *s, const char *prefix,
-		       int (*fn)(void *user, const char *key, const void *value, size_t n),
-		       void *user, struct varve_err *e);

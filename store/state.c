@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small values of other modules, by key. */
+#include "store/state.h"
 #include "store/base/err.h"
 #include "store/base/text.h"
 #include "store/catalog.h"

@@ -4,6 +4,7 @@
 #include "fetch/official/official.h"
 #include "fetch/blobs/blobs.h"
 #include "fetch/official/official_arch.h"
+#include "store/state.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 /* What registries say about their limits: kept per registry, shown by "varve registry status"
  * (docs/requirements.md 4.22). */
 #include "fetch/registry/ratelimit.h"
+#include "store/state.h"
 
 #include <stdio.h>
 #include <string.h>

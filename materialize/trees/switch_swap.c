@@ -13,6 +13,7 @@
  * between them.
  */
 #include "materialize/trees/trees.h"
+#include "store/state.h"
 
 #include <fcntl.h>
 #include <stdio.h>

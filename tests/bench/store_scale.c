@@ -16,6 +16,7 @@
 #include "store/image_doc.h"
 #include "store/mirror.h"
 #include "store/record.h"
+#include "store/state.h"
 #include "store/store.h"
 
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Damage of every kind is found by name, and healed; a store that commands were cut in is clean. */
+#include "store/state.h"
 #include "store_fixture.h"
 
 #include "store/base/fsx.h"

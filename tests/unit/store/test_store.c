@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, ingesting, committing, listing, naming. */
+#include "store/state.h"
 #include "store_fixture.h"
 
 #include "store/base/hash.h"
