@@ -39,7 +39,3 @@ int check_images(struct check *c, struct varve_err *e);
 int check_tags(struct check *c, struct varve_err *e);
 int check_installs(struct check *c, struct varve_err *e);
 int check_mirror(struct check *c, struct varve_err *e);
-
-/* rebuild_all.c: hash every blob, read every document, and put a new database in the place of the
- * old one. */
-int rebuild_all(struct check *c, struct varve_err *e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check --rebuild: hash every blob, read every document, and put a new database in the place of the
  * old one. */
+#include "store/care/rebuild_all.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
