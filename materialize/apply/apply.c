@@ -7,6 +7,7 @@
  */
 #include "materialize/apply/apply_cut.h"
 #include "materialize/apply/apply_layer.h"
+#include "materialize/apply/meta.h"
 #include "materialize/layer/layer_stream.h"
 #include "materialize/plan/plan.h"
 

@@ -2,6 +2,7 @@
 /* Make the entries of a plan: directories, files, links, special files, each one name below an open
  * directory. */
 #include "materialize/apply/apply.h"
+#include "materialize/apply/meta.h"
 #include "materialize/plan/plan.h"
 
 #include <fcntl.h>

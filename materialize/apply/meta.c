@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Give a new file its owner, mode, xattrs and times with as few system calls as that takes. */
+#include "materialize/apply/meta.h"
 #include "materialize/apply/apply.h"
 #include "materialize/plan/plan.h"
 

@@ -3,6 +3,7 @@
  * The attributes of one installed entry beside those of the plan. What this file system cannot hold
  * is no change: a nameless file is asked, since no system call tells the limits.
  */
+#include "materialize/apply/meta.h"
 #include "materialize/confine/userns.h"
 #include "materialize/diff/diff.h"
 #include "materialize/plan/plan.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The writer: every type and attribute, bodies cut in every way, many threads, failures. */
+#include "materialize/apply/meta.h"
 #include "unit.h"
 
 #include "materialize/apply/apply.h"
