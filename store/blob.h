@@ -48,3 +48,32 @@ const struct varve_ctx *store_ctx(const struct varve_store *s);
 const struct varve_limits *store_limits(const struct varve_store *s);
 /* Of l (may be NULL), and where it says 0, of the handle. */
 struct varve_limits store_limits_or(const struct varve_store *s, const struct varve_limits *l);
+
+struct index_txn;
+/* What the record says alone: 1 there is one, 0 none. */
+struct blob_seen {
+	bool present;
+	uint64_t size;
+	int64_t mtime_ns;
+};
+/* A blob was published with verified content; its record comes with the next catalog_commit(). */
+void blob_note_published(struct varve_store *s, const struct varve_digest *d);
+void blob_forget_published(struct varve_store *s);
+/*
+ * A blob file is not what its name says: its record says missing and the file is moved to the
+ * trash, so that the next pull fetches it. Only if the file still has the inode that was looked at.
+ */
+int blob_quarantine(struct varve_store *s, const struct varve_digest *d, uint64_t ino,
+		    struct varve_err *e);
+/* A file without a valid record: 1 it is what its name says and recorded now, 0 it was not and was
+ * set aside. */
+int blob_adopt(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);
+int blob_recorded(struct varve_store *s, const struct varve_digest *d, struct blob_seen *ret);
+/* It was hashed and is right: the record says when, and how the file looked. */
+int blob_put_verified(struct index_txn *t, const struct varve_digest *d, int64_t mtime_ns,
+		      struct varve_err *e);
+/* Where it can be had again, newest first, NULL-terminated; free() each. */
+int blob_origins(struct varve_store *s, const struct varve_digest *d, char *list[],
+		 struct varve_err *e);
+/* fsync the directories of blobs: their names are durable before a record claims them. */
+int blob_sync_names(struct varve_store *s, struct varve_err *e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verify the store, part by part; repair on request. */
 #include "store/care/check.h"
+#include "store/blob.h"
 #include "store/care/rebuild_all.h"
 #include "store/handle.h"
 #include "store/index/index.h"
