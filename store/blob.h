@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Look up and read stored blobs; facts of layers; files derived from layers (aux/). */
+/* Look up and read stored blobs; facts of layers. */
 #pragma once
 
 #include "store/base/buf.h"
@@ -25,23 +25,6 @@ int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
 /* Record that a materialize found d damaged: it counts as missing from now on and is fetched again.
  */
 int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);
-
-/* Derived data: aux/<kind>/<diffid hex>. May vanish at any time; kind is "toc" or "zran". */
-int aux_open(struct varve_store *s, const char *kind, const struct varve_digest *diff_id,
-	     int *ret_fd,
-	     struct varve_err *e); /* VARVE_E_NOTFOUND if absent; lower stores are searched */
-/* A private file to write; published under its final name by aux_commit (fsync is not needed: it is
- * a cache with a checksum of its own), dropped by aux_abort. The diffID need not be known before
- * the commit. */
-struct aux_file {
-	int fd;
-	char name[32];
-	struct varve_store *s;
-};
-int aux_create(struct varve_store *s, struct aux_file *ret, struct varve_err *e);
-int aux_commit(struct aux_file *f, const char *kind, const struct varve_digest *diff_id,
-	       struct varve_err *e);
-void aux_abort(struct aux_file *f);
 
 const struct varve_ctx *store_ctx(const struct varve_store *s);
 /* Of this handle; none is 0. */

@@ -15,6 +15,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/derived.h"
 #include "varve-materialize.h"
 
 #define WINDOW (256u << 10)

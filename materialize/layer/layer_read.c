@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Read a stored layer once: verify its bytes, make its table of contents and facts. */
 #include "materialize/layer/layer_read.h"
+#include "store/derived.h"
 
 #include "materialize/confine/cage.h"
 #include "materialize/layer/layer_scan.h"

@@ -6,6 +6,7 @@
 #include "materialize/layer/zran.h"
 #include "materialize/tar/tar.h"
 #include "store/blob.h"
+#include "store/derived.h"
 
 struct layer_scan_to {
 	struct aux_file *toc;       /* made by aux_create; written, not published */

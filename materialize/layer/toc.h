@@ -11,6 +11,7 @@
 
 #include "materialize/tar/tar.h"
 #include "store/blob.h"
+#include "store/derived.h"
 
 /* One record, decoded; everything points into the mapping and lives as long as it. */
 struct toc_entry {

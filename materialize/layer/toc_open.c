@@ -6,6 +6,7 @@
 #include "materialize/layer/toc_format.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/derived.h"
 
 int toc_open(struct toc **ret, struct varve_store *s, const struct varve_digest *diff_id,
 	     struct varve_err *e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Write a table of contents while a layer streams by. */
 #include "materialize/layer/toc_format.h"
+#include "store/derived.h"
 
 #include <stdlib.h>
 #include <string.h>

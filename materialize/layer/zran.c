@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Write and read the restart points of a layer. */
 #include "materialize/layer/zran.h"
+#include "store/derived.h"
 
 #include <stdlib.h>
 #include <string.h>

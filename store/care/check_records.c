@@ -2,6 +2,7 @@
 /* Check images (with the data of their layers), tags, installed trees and index.json against the
  * records. */
 #include "store/care/check.h"
+#include "store/derived.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"

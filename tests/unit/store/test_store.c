@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening, ingesting, committing, listing, naming. */
+#include "store/derived.h"
 #include "store/state.h"
 #include "store_fixture.h"
 
