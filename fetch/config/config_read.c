@@ -369,7 +369,7 @@ static void read_insecure(struct reader *rd, const json *j)
 	rd->c->insecure = read_texts(rd, j);
 	for (char **s = rd->c->insecure; s && *s; s++)
 		if (!host_ok(*s))
-			say(rd, true, "'%s' is not HOST[:PORT]", TEXT_SAFE(*s));
+			say(rd, true, "'%s' is not HOST[:PORT]", URL_SAFE(*s));
 }
 
 static void read_lower(struct reader *rd, const json *j)

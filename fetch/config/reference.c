@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fetch/http/url.h"
 #include "store/base/buf.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -283,7 +284,7 @@ int varve_reference_parse(struct varve_reference *ret, const char *text, struct 
 	if (strstr(text, "://"))
 		return varve_fail(e, VARVE_E_REFERENCE,
 				  "'%s' is a URL; leave out the part before the host: " SHAPE,
-				  shown);
+				  URL_SAFE(text));
 	digest = name;
 	if (span_cut(&digest, '@', &head)) {
 		name = head;
@@ -337,7 +338,8 @@ static const char *familiar_path(const struct varve_reference *r)
 	const char *rest = r->path;
 
 	if (!strncmp(rest, OFFICIAL_PREFIX, strlen(OFFICIAL_PREFIX)) &&
-	    !strchr(rest + strlen(OFFICIAL_PREFIX), '/'))
+	    !strchr(rest + strlen(OFFICIAL_PREFIX), '/') &&
+	    !is_bare_id(span_str(rest + strlen(OFFICIAL_PREFIX)))) /* refused when read again */
 		rest += strlen(OFFICIAL_PREFIX);
 	return rest;
 }

@@ -4,6 +4,7 @@
 #include "fetch/official/official.h"
 #include "fetch/blobs/blobs.h"
 #include "fetch/official/official_arch.h"
+#include "fetch/official/official_made.h"
 #include "store/state.h"
 
 #include <stdlib.h>
@@ -22,14 +23,6 @@
 #define LIBRARY_URL                                                                                \
 	"https://raw.githubusercontent.com/docker-library/official-images/master/library/{image}"
 #define BLOBS_MAX 1010u
-
-/* What an image was made of, for its commit. */
-struct made {
-	struct varve_digest manifest;
-	struct catalog_blob *blobs;
-	size_t n;
-	char origin[VARVE_ORIGIN_MAX]; /* "<repository>@<commit>:<directory>/<file>" */
-};
 
 static void official_done(struct official *o)
 {
@@ -74,75 +67,12 @@ static int find_place(struct official *o, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "%s", URL_SAFE(url.p)) : 0;
 }
 
-/* --- documents and blobs --- */
-
-static int note_blob(struct made *m, const struct catalog_blob *b, struct varve_err *e)
-{
-	struct catalog_blob *more = reallocarray(m->blobs, m->n + 1, sizeof(*more));
-
-	if (!more)
-		return varve_fail_oom(e);
-	m->blobs = more;
-	m->blobs[m->n++] = *b;
-	return 0;
-}
-
-static int store_doc(struct official *o, struct made *m, enum varve_blob_kind kind,
-		     const struct buf *b, const struct varve_digest *want, struct varve_digest *ret,
-		     struct varve_err *e)
-{
-	int r = buf_error(b)
-			? varve_fail_oom(e)
-			: ingest_bytes(o->p->store, o->p->lease, kind, b->p, b->n, want, ret, e);
-
-	return r == 0 ? note_blob(
-				m,
-				&(struct catalog_blob){.digest = *ret, .size = b->n, .kind = kind},
-				e)
-		      : r;
-}
-
-/* Blobs that came, with where they came from: check --repair asks there again. */
-static int note_needs(struct official *o, struct made *m, struct varve_err *e)
-{
-	size_t i;
-	int r = 0;
-
-	for (i = 0; r == 0 && i < o->p->n_needs; i++) {
-		struct need *n = &o->p->needs[i];
-		const char *url = n->repo->targets[0].url;
-		struct varve_blob_info info;
-
-		r = blob_stat(o->p->store, &n->digest, &info, e);
-		if (r < 1)
-			return r < 0 ? r
-				     : varve_fail(e, VARVE_E_INCOMPLETE, "blob %s did not come",
-						  DIGEST_STR(&n->digest));
-		if (!n->has_facts && info.has_facts) {
-			n->facts = info.facts;
-			n->has_facts = true;
-		}
-		r = note_blob(m,
-			      &(struct catalog_blob){.digest = n->digest,
-						     .size = info.size,
-						     .kind = n->kind,
-						     .origin = *url ? url : NULL,
-						     .has_facts = n->has_facts,
-						     .facts = n->facts},
-			      e);
-	}
-	return r;
-}
-
-static int need_facts(struct official *o, struct need *n, struct varve_err *e)
-{
-	if (n->has_facts)
-		return 0;
-	n->has_facts = true;
-	return o->p->layers->read(o->p->store, &n->digest, &n->facts, e);
-}
-
 /* --- a Dockerfile with "ADD FILE /" --- */
+
+static const char *short_name(const struct official *o)
+{
+	return strrchr(o->ref->path, '/') + 1;
+}
 
 /* The digest that a URL of a commit gave before: the same bytes for ever. */
 static void recall(struct official *o, const char *url, struct need *n)
@@ -156,6 +86,9 @@ static void recall(struct official *o, const char *url, struct need *n)
 	buf_printf(&key, "official:%s", url);
 	if (buf_error(&key) || catalog_get_state(o->p->store, key.p, &value, NULL) != 1 ||
 	    value.n < 3 || digest_parse_span(&d, span_of(value.p + 1, value.n - 2)) < 0)
+		return;
+	/* Another file with the same bytes is on its way under this digest. */
+	if (pull_need(o->p, &d))
 		return;
 	n->digest = d;
 	n->key = NULL;
@@ -176,58 +109,89 @@ static int remember(struct official *o, const char *url, const struct varve_dige
 	return catalog_put_state(o->p->store, key.p, value.p, value.n, e);
 }
 
-static int read_dockerfile(struct official *o, struct buf *ret_url, struct varve_err *e)
+static int read_dockerfile(struct official *o, struct dockerfile_add *add, struct buf *path,
+			   struct varve_err *e)
 {
-	VARVE_CLEANUP(dockerfile_add_done) struct dockerfile_add add = {0};
-	VARVE_CLEANUP(buf_done) struct buf path = {0};
+	VARVE_CLEANUP(buf_done) struct buf url = {0};
 	VARVE_CLEANUP(buf_done) struct buf text = {0};
-	const char *slash;
-	char dir[1300];
 	int r;
 
-	buf_init(&path, 4096);
+	buf_init(&url, URL_MAX);
 	buf_init(&text, DOCKERFILE_MAX);
-	r = official_path_join(&path, ".", o->place.directory, span_str(o->place.file), e);
+	r = official_path_join(path, ".", o->place.directory, span_str(o->place.file), e);
 	if (r == 0)
-		r = official_file_url(o, path.p, ret_url, e);
+		r = official_file_url(o, path->p, &url, e);
 	if (r == 0)
-		r = official_get(o->p, ret_url->p, DOCKERFILE_MAX, &text, e);
+		r = official_get(o->p, url.p, DOCKERFILE_MAX, &text, e);
 	if (r == 0)
-		r = dockerfile_parse(&add, text.p, text.n, e);
-	if (r < 0)
-		return r;
-	if (add.n_lost)
+		r = dockerfile_parse(add, text.p, text.n, e);
+	if (r == 0 && add->n_lost)
 		log_warn(o->p->ctx, "official",
-			 "%s: the Dockerfile does more than add the archive, which is lost here "
-			 "(%u lines, first: %s); varve pull %s without --source has it",
-			 o->ref->path, add.n_lost, add.first_lost, strrchr(o->ref->path, '/') + 1);
-	if (add.n_adds > 1)
-		log_warn(o->p->ctx, "official", "%s: of %u archives only the last is taken",
-			 o->ref->path, add.n_adds);
-	/* "path relative to the Dockerfile's directory", which File may move. */
-	(void)snprintf(dir, sizeof(dir), "%s", path.p);
-	slash = strrchr(dir, '/');
-	dir[slash ? slash - dir : 0] = '\0';
-	r = official_path_join(&path, ".", *dir ? dir : ".", span_str(add.source), e);
-	return r == 0 ? official_file_url(o, path.p, ret_url, e) : r;
+			 "%s: the Dockerfile does more than add archives, which is lost here "
+			 "(%u lines, first: %s); varve pull %s:%s without --source has it",
+			 o->ref->path, add->n_lost, add->first_lost, short_name(o), o->ref->tag);
+	return r;
 }
 
-static int build_image(struct official *o, struct made *m, struct need *n, struct varve_err *e)
+static struct need *need_of(struct official *o, const char *url)
 {
-	VARVE_CLEANUP(buf_done) struct buf config = {0};
-	VARVE_CLEANUP(buf_done) struct buf manifest = {0};
-	struct oci_layer_desc layer = {.digest = n->digest};
+	for (size_t i = 0; i < o->p->n_needs; i++)
+		if (!strcmp(o->p->needs[i].repo->targets[0].url, url))
+			return &o->p->needs[i];
+	return NULL;
+}
+
+/* Where the archives are; one that is added twice is fetched once. */
+static int need_sources(struct official *o, const struct dockerfile_add *add,
+			const char *dockerfile, char **urls, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf path = {0};
+	VARVE_CLEANUP(buf_done) struct buf url = {0};
+	const char *slash = strrchr(dockerfile, '/');
+	char dir[1300];
+	int r = 0;
+
+	buf_init(&path, 4096);
+	buf_init(&url, URL_MAX);
+	/* "path relative to the Dockerfile's directory", which File may move. */
+	(void)snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - dockerfile) : 0, dockerfile);
+	for (size_t i = 0; r == 0 && i < add->n_sources; i++) {
+		struct need n = {
+			.size = VARVE_SIZE_UNKNOWN, .kind = VARVE_BLOB_LAYER, .follow = true};
+
+		r = official_path_join(&path, ".", *dir ? dir : ".", span_str(add->sources[i]), e);
+		if (r == 0)
+			r = official_file_url(o, path.p, &url, e);
+		if (r < 0)
+			break;
+		urls[i] = strdup(url.p);
+		if (!urls[i])
+			return varve_fail_oom(e);
+		if (need_of(o, url.p))
+			continue;
+		n.key = url.p;
+		recall(o, url.p, &n);
+		r = official_add_need(o, url.p, &n, e);
+	}
+	return r;
+}
+
+/* The layer of one archive. */
+static int make_layer(struct official *o, struct made *m, const char *url,
+		      struct oci_layer_desc *ret, struct varve_err *e)
+{
+	struct need *n = need_of(o, url);
+	struct oci_layer_desc layer = {0};
 	struct varve_layer_facts facts;
 	struct varve_blob_info info;
-	struct varve_digest d;
-	int r = need_facts(o, n, e);
+	int r = n ? made_facts(o, n, e) : varve_fail_oom(e);
 
+	if (r < 0)
+		return r;
+	layer.digest = n->digest;
 	facts = n->facts;
 	if (r == 0)
 		r = official_join(o, &layer.digest, &facts, e);
-
-	buf_init(&config, OCI_CONFIG_MAX);
-	buf_init(&manifest, OCI_DOC_MAX);
 	if (r == 0)
 		r = blob_stat(o->p->store, &layer.digest, &info, e);
 	if (r < 0)
@@ -235,47 +199,84 @@ static int build_image(struct official *o, struct made *m, struct need *n, struc
 	layer.size = info.size;
 	layer.diff_id = facts.diff_id;
 	layer.media_type = oci_layer_media_type(facts.compression);
-	r = 0;
-	if (!varve_digest_equal(&layer.digest, &n->digest))
-		r = note_blob(m,
-			      &(struct catalog_blob){.digest = layer.digest,
-						     .size = layer.size,
-						     .kind = VARVE_BLOB_LAYER,
-						     .has_facts = true,
-						     .facts = facts},
-			      e);
+	*ret = layer;
+	if (varve_digest_equal(&layer.digest, &n->digest))
+		return 0;
+	return made_blob(m,
+			 &(struct catalog_blob){.digest = layer.digest,
+						.size = layer.size,
+						.kind = VARVE_BLOB_LAYER,
+						.has_facts = true,
+						.facts = facts},
+			 e);
+}
+
+static int build_image(struct official *o, struct made *m, char *const *urls, size_t n,
+		       struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf config = {0};
+	VARVE_CLEANUP(buf_done) struct buf manifest = {0};
+	VARVE_FREE struct oci_layer_desc *layers = calloc(n, sizeof(*layers));
+	struct varve_digest d;
+	int r = layers ? 0 : varve_fail_oom(e);
+
+	buf_init(&config, OCI_CONFIG_MAX);
+	buf_init(&manifest, OCI_DOC_MAX);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = make_layer(o, m, urls[i], &layers[i], e);
 	if (r == 0)
-		r = oci_build_config(&config, &o->p->platform, NULL, NULL, &layer, 1, e);
+		r = oci_build_config(&config, &o->p->platform, NULL, NULL, layers, n, e);
 	if (r == 0)
-		r = store_doc(o, m, VARVE_BLOB_CONFIG, &config, NULL, &d, e);
+		r = made_document(o, m, VARVE_BLOB_CONFIG, &config, NULL, &d, e);
 	if (r == 0)
-		r = oci_build_manifest(&manifest, &d, config.n, &layer, 1, NULL, e);
-	return r == 0 ? store_doc(o, m, VARVE_BLOB_MANIFEST, &manifest, NULL, &m->manifest, e) : r;
+		r = oci_build_manifest(&manifest, &d, config.n, layers, n, NULL, e);
+	return r == 0 ? made_document(o, m, VARVE_BLOB_MANIFEST, &manifest, NULL, &m->manifest, e)
+		      : r;
+}
+
+static int with_sources(struct official *o, struct made *m, const struct dockerfile_add *add,
+			const char *dockerfile, char **urls, struct varve_err *e)
+{
+	int r = need_sources(o, add, dockerfile, urls, e);
+
+	if (r < 0)
+		return varve_wrap(e, r,
+				  "its source gives no root file system; use 'varve pull %s:%s' "
+				  "without --source official",
+				  short_name(o), o->ref->tag);
+	r = pull_blobs(o->p, e);
+	if (r == 0)
+		r = build_image(o, m, urls, add->n_sources, e);
+	if (r == 0)
+		r = made_needs(o, m, e);
+	for (size_t i = 0; r == 0 && i < o->p->n_needs; i++) {
+		const struct need *n = &o->p->needs[i];
+
+		r = remember(o, n->repo->targets[0].url, &n->digest, e);
+	}
+	return r;
 }
 
 static int from_dockerfile(struct official *o, struct made *m, struct varve_err *e)
 {
-	struct need n = {.size = VARVE_SIZE_UNKNOWN, .kind = VARVE_BLOB_LAYER, .follow = true};
-	VARVE_CLEANUP(buf_done) struct buf url = {0};
+	VARVE_CLEANUP(dockerfile_add_done) struct dockerfile_add add = {0};
+	VARVE_CLEANUP(buf_done) struct buf path = {0};
+	char **urls;
 	int r;
 
-	buf_init(&url, URL_MAX);
-	r = read_dockerfile(o, &url, e);
+	buf_init(&path, 4096);
+	r = read_dockerfile(o, &add, &path, e);
 	if (r < 0)
 		return varve_wrap(e, r,
-				  "its source gives no root file system; use 'varve pull %s' "
+				  "its source gives no root file system; use 'varve pull %s:%s' "
 				  "without --source official",
-				  strrchr(o->ref->path, '/') + 1);
-	n.key = url.p;
-	recall(o, url.p, &n);
-	r = official_add_need(o, url.p, &n, e);
-	if (r == 0)
-		r = pull_blobs(o->p, e);
-	if (r == 0)
-		r = build_image(o, m, &o->p->needs[0], e);
-	if (r == 0)
-		r = note_needs(o, m, e);
-	return r == 0 ? remember(o, url.p, &o->p->needs[0].digest, e) : r;
+				  short_name(o), o->ref->tag);
+	urls = calloc(add.n_sources, sizeof(*urls));
+	r = urls ? with_sources(o, m, &add, path.p, urls, e) : varve_fail_oom(e);
+	for (size_t i = 0; urls && i < add.n_sources; i++)
+		free(urls[i]);
+	free(urls);
+	return r;
 }
 
 /* --- an OCI layout in the tree --- */
@@ -363,7 +364,7 @@ static int get_manifest(struct official *o, struct made *m, struct oci_manifest 
 	else
 		r = official_find_blob(o, &d->digest, d->size, &text, &url, e);
 	if (r == 0)
-		r = store_doc(o, m, VARVE_BLOB_MANIFEST, &text, &d->digest, &m->manifest, e);
+		r = made_document(o, m, VARVE_BLOB_MANIFEST, &text, &d->digest, &m->manifest, e);
 	if (r == 0)
 		r = oci_manifest_parse(ret, text.p, text.n, e);
 	oci_index_free(index);
@@ -398,7 +399,7 @@ static int need_blob(struct official *o, struct made *m, const struct oci_descri
 	else if (r == 1)
 		r = 0;
 	if (r == 0 && small.n)
-		return store_doc(o, m, kind, &small, &d->digest, &got, e);
+		return made_document(o, m, kind, &small, &d->digest, &got, e);
 	return r == 0 ? official_add_need(o, url.p, &n, e) : r;
 }
 
@@ -420,7 +421,7 @@ static int check_diff_ids(struct official *o, const struct oci_manifest *doc, st
 		struct need *n = pull_need(o->p, &doc->layers[i].digest);
 
 		if (n)
-			r = need_facts(o, n, e);
+			r = made_facts(o, n, e);
 		if (r == 0 && n && !varve_digest_equal(&n->facts.diff_id, &c->diff_ids[i]))
 			r = varve_fail(e, VARVE_E_DIGEST,
 				       "layer %zu unpacks to %s, the config "
@@ -451,7 +452,7 @@ static int from_layout(struct official *o, struct made *m, struct varve_err *e)
 	if (r == 0)
 		r = check_diff_ids(o, doc, e);
 	if (r == 0)
-		r = note_needs(o, m, e);
+		r = made_needs(o, m, e);
 	oci_manifest_free(doc);
 	return r;
 }

@@ -22,13 +22,23 @@ static void new_line(struct jsonw *w)
 		buf_adds(w->b, "  ");
 }
 
-/* Length of the valid UTF-8 sequence at p, 0 if there is none. */
-static size_t utf8_len(const unsigned char *p, size_t n)
+/*
+ * Bytes of what is one character in JSON text, taken from p: as it is, or as \uNNNN if it could
+ * drive the terminal that shows the document, or as U+FFFD if it is no UTF-8.
+ */
+static size_t add_character(struct buf *b, const unsigned char *p, size_t n)
 {
-	for (size_t len = 1; len <= 4 && len <= n; len++)
-		if (text_utf8_valid(p, len))
-			return len;
-	return 0;
+	bool drives;
+	uint32_t code;
+	size_t len = text_sequence(p, n, &drives, &code);
+
+	if (!len)
+		buf_adds(b, "\xef\xbf\xbd");
+	else if (drives)
+		buf_printf(b, "\\u%04x", code);
+	else
+		buf_add(b, p, len);
+	return len ? len : 1;
 }
 
 static void add_string(struct buf *b, const char *s, size_t n)
@@ -37,22 +47,14 @@ static void add_string(struct buf *b, const char *s, size_t n)
 
 	buf_addc(b, '"');
 	for (size_t i = 0; i < n;) {
-		size_t len;
-
 		if (p[i] == '"' || p[i] == '\\') {
 			buf_addc(b, '\\');
 			buf_addc(b, (char)p[i++]);
 		} else if (p[i] == '\n') {
 			buf_adds(b, "\\n");
 			i++;
-		} else if (p[i] < 0x20 || p[i] == 0x7f) {
-			buf_printf(b, "\\u%04x", p[i++]);
-		} else if ((len = utf8_len(p + i, n - i)) > 0) {
-			buf_add(b, p + i, len);
-			i += len;
 		} else {
-			buf_adds(b, "\xef\xbf\xbd");
-			i++;
+			i += add_character(b, p + i, n - i);
 		}
 	}
 	buf_addc(b, '"');
@@ -178,8 +180,10 @@ void jsonw_node(struct jsonw *w, const char *key, const json *node)
 	char *text = json_print(node);
 
 	begin_value(w, key);
+	/* cJSON prints all but C0 as it is; outside its strings there is nothing but ASCII. */
 	if (text)
-		buf_adds(w->b, text);
+		for (size_t i = 0, n = strlen(text); i < n;)
+			i += add_character(w->b, (const unsigned char *)text + i, n - i);
 	else
 		w->b->error = -ENOMEM;
 	free(text);

@@ -54,16 +54,35 @@ bool text_utf8_valid(const void *text, size_t n)
 	return true;
 }
 
+static bool drives_display(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c || c == 0x200e || c == 0x200f ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+size_t text_sequence(const void *text, size_t n, bool *ret_drives, uint32_t *ret_code)
+{
+	const unsigned char *p = text;
+	size_t len = n ? utf8_sequence(p, n) : 0;
+	uint32_t c = len > 1 ? p[0] & (0x7fu >> len) : len ? p[0] : 0;
+
+	for (size_t i = 1; i < len; i++)
+		c = c << 6 | (p[i] & 0x3fu);
+	*ret_drives = len && drives_display(c);
+	*ret_code = c;
+	return len;
+}
+
 void text_escape(struct buf *b, const void *text, size_t n)
 {
 	const unsigned char *p = text;
 
 	while (n > 0) {
-		size_t len = utf8_sequence(p, n);
-		/* C1 controls (U+0080..U+009F) drive terminals as well as C0 does. */
-		bool c1 = len == 2 && p[0] == 0xc2 && p[1] < 0xa0;
+		bool drives;
+		uint32_t code;
+		size_t len = text_sequence(p, n, &drives, &code);
 
-		if (len == 0 || c1 || p[0] < 0x20 || p[0] == 0x7f || p[0] == '\\') {
+		if (len == 0 || drives || code == '\\') {
 			len = len ? len : 1;
 			for (size_t i = 0; i < len; i++)
 				buf_printf(b, "\\x%02x", p[i]);

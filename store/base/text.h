@@ -16,7 +16,13 @@
 #define text_distance       varve_text_distance
 
 bool text_utf8_valid(const void *p, size_t n);
-/* Append with control bytes, backslash and invalid UTF-8 as \xNN: safe on a terminal. */
+/*
+ * Bytes of the valid UTF-8 sequence at p, 0 if there is none. *ret_drives: it changes how text is
+ * shown and is none itself: C0 and C1 controls, DEL, line and paragraph separators, and controls of
+ * the direction of writing, which make a text look like another one.
+ */
+size_t text_sequence(const void *p, size_t n, bool *ret_drives, uint32_t *ret_code);
+/* Append with what drives a display, backslash and invalid UTF-8 as \xNN: safe on a terminal. */
 void text_escape(struct buf *b, const void *p, size_t n);
 #define TEXT_SAFE VARVE_TEXT_SAFE
 

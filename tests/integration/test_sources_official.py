@@ -176,7 +176,7 @@ class Official(Case):
     def test_dockerfiles(self):
         tar = Tar().file("f", "1").bytes()
         cases = (("FROM scratch\nADD root.tar /\nRUN rm /f\nRUN two\n", 0, "2 lines, first: RUN rm /f"),
-                 ("FROM scratch\nCOPY root.tar /\n", 1, "varve pull img"),
+                 ("FROM scratch\nCOPY root.tar /\n", 1, "varve pull img:latest"),
                  ("FROM debian\nADD root.tar /\n", 1, "builds on the image \"debian\""),
                  ("FROM scratch\nADD https://x/y.tar /\n", 1, "no file of the repository"),
                  ("FROM scratch\nADD ../../../x.tar /\n", 4, "leaves the tree"),
@@ -193,6 +193,31 @@ class Official(Case):
                 self.assertIn(says, self.pull(config, status, varve).err)
                 if status:
                     self.assertNothingLeft(varve)
+
+    def test_several_archives(self):
+        """Each becomes a layer, in the order of the Dockerfile; a file that is there twice is fetched once."""
+        one, two = Tar().file("f", "1").file("g", "old").bytes(), Tar().file("g", "new").bytes()
+        for adds, g, asked in (("ADD one.tar /\nADD two.tar /\n", "new", 2), ("ADD two.tar one.tar /\n", "old", 2),
+                               ('ADD ["one.tar", "two.tar", "one.tar", "/"]\n', "old", 2), ("ADD one.tar two.tar same.tar .\n", "new", 3)):
+            with self.subTest(adds):
+                server, config = self.source(self.LIBRARY, {"d/Dockerfile": "FROM scratch\n" + adds, "d/one.tar": one, "d/two.tar": two,
+                                                            "d/same.tar": two})
+                varve = self.new_varve()
+                for store in (varve, varve):
+                    self.assertNotIn("warning", self.pull(config, 0, store).err)
+                    self.assertEqual(store.run("cat", "img", "f").out, "1")
+                    self.assertEqual(store.run("cat", "img", "g").out, g)
+                self.assertEqual(len([p for p, _ in server.seen if p.endswith(".tar")]), asked)
+                self.assertCleanStore(varve, "--read-data")
+                varve.run("install", "img")
+
+    def test_options_that_change_the_archive(self):
+        tar = Tar().file("f", "1").bytes()
+        for option in ("--chown=1:2", "--chmod=755", "--exclude=*.x", "--unpack=false"):
+            _, config = self.source(self.LIBRARY, {"d/Dockerfile": f"FROM scratch\nADD {option} root.tar /\n", "d/root.tar": tar})
+            varve = self.new_varve()
+            self.assertIn(option, self.pull(config, 1, varve).err)
+            self.assertNothingLeft(varve)
 
     def test_hosts(self):
         """GitLab's and cgit's forms of an address, as the library files of Arch Linux and Ubuntu need them."""

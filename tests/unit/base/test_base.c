@@ -199,6 +199,34 @@ static void json_numbers(void **state)
 	}
 }
 
+/* What drives a terminal is escaped in what varve writes and in what it passes on. */
+static void json_drives_nothing(void **state)
+{
+	static const char text[] = "a\x7f\xc2\x9b"
+				   "31m\xe2\x80\xae\xe2\x81\xa6\xc2\xa0";
+	static const char want[] = "{\"k\\u202e\":\"a\\u007f\\u009b31m\\u202e\\u2066\xc2\xa0\"}";
+	struct varve_err e = VARVE_ERR_INIT;
+	JSON_FREE json *j = NULL;
+	struct jsonw w;
+	struct buf b, again;
+
+	(void)state;
+	buf_init(&b, 10000);
+	buf_init(&again, 10000);
+	jsonw_init(&w, &b, false);
+	jsonw_object(&w, NULL);
+	jsonw_str(&w, "k\xe2\x80\xae", text);
+	jsonw_end_object(&w);
+	assert_string_equal(b.p, want);
+	assert_ok(json_parse(&j, b.p, b.n, 10000, &e), &e);
+	assert_string_equal(json_str(json_first(j)), text);
+	jsonw_init(&w, &again, false);
+	jsonw_node(&w, NULL, j);
+	assert_string_equal(again.p, want);
+	buf_done(&b);
+	buf_done(&again);
+}
+
 static void json_round_trip(void **state)
 {
 	struct varve_err e = VARVE_ERR_INIT;
@@ -237,6 +265,7 @@ static void json_round_trip(void **state)
 
 static void texts(void **state)
 {
+	char wide[100];
 	char out[32];
 	uint64_t v;
 	int64_t t;
@@ -257,6 +286,15 @@ static void texts(void **state)
 	assert_false(text_parse_time(span_str("2024-02-29 12:00:00Z"), &t));
 	assert_string_equal(text_escape_str("a\x1b[31m\xc2\x9b\\\xff\xc3\xa9", out, sizeof(out)),
 			    "a\\x1b[31m\\xc2\\x9b\\x5c\\xff\xc3\xa9");
+	assert_string_equal(text_escape_str("a\xe2\x80\xae"
+					    "b\xe2\x81\xa6\xd8\x9c\xe2\x80\x8f",
+					    wide, sizeof(wide)),
+			    "a\\xe2\\x80\\xae"
+			    "b\\xe2\\x81\\xa6\\xd8\\x9c\\xe2\\x80\\x8f");
+	/* Letters that are written from right to left, and what holds words together, stay. */
+	assert_string_equal(
+		text_escape_str("\xd7\xa9\xd7\x9c\xe2\x80\x8d\xc2\xa0", out, sizeof(out)),
+		"\xd7\xa9\xd7\x9c\xe2\x80\x8d\xc2\xa0");
 	assert_string_equal(text_escape_str("abcdefghijkl", out, 8), "abcd...");
 	buf_init(&b, 100);
 	text_base64_encode("hello", 5, &b);
@@ -406,6 +444,7 @@ int main(void)
 		cmocka_unit_test(digests),
 		cmocka_unit_test(json_is_strict),
 		cmocka_unit_test(json_numbers),
+		cmocka_unit_test(json_drives_nothing),
 		cmocka_unit_test(json_round_trip),
 		cmocka_unit_test(texts),
 		cmocka_unit_test(files),

@@ -27,6 +27,16 @@ static const struct good {
 	{"example.com", "docker.io/library/example.com:latest", "example.com:latest",
 	 "example.com_latest"},
 	{"ubuntu:5000", "docker.io/library/ubuntu:5000", "ubuntu:5000", "ubuntu_5000"},
+	/* 64 hex digits alone would not be read again. */
+	{"library/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+	 "docker.io/library/"
+	 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:latest",
+	 "library/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:latest",
+	 "library_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef_latest"},
+	{"docker.io/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:1",
+	 "docker.io/library/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:1",
+	 "library/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef:1",
+	 "library_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef_1"},
 	{"localhost/x", "localhost/x:latest", "localhost/x:latest", "localhost_x_latest"},
 	{"localhost:5000/x", "localhost:5000/x:latest", "localhost:5000/x:latest",
 	 "localhost_5000_x_latest"},
