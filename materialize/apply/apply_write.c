@@ -13,6 +13,7 @@
 #include "materialize/disk/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
 
 static int fail_at(const struct apply_shared *a, uint32_t name, const char *what,
@@ -113,27 +114,50 @@ static int open_own(int dir, const char *name, mode_t mode)
 	return fd;
 }
 
-/* Blocks of zeros stay holes if the file is to have holes. */
-static int copy_bytes(int from, int to, const struct plan_inode *in, struct varve_err *e)
+/* A run of data; blocks of zeros in it become holes if the file is to have holes. */
+static int copy_run(const struct varve_ctx *ctx, const int fds[2], uint64_t off, uint64_t end,
+		    bool sparse, struct varve_err *e)
 {
 	static const char zeros[4096];
-	bool sparse = in->n_extents || in->body_len < in->size;
-	size_t step = sparse ? sizeof(zeros) : 1u << 16;
-	VARVE_FREE char *block = malloc(step);
-	uint64_t off = 0;
-	ssize_t n = 0;
+	char block[1u << 14];
+	size_t step = sparse ? sizeof(zeros) : sizeof(block);
 
-	if (!block)
-		return varve_fail_oom(e);
-	while (off < in->size && (n = fsx_pread_full(from, block, step, off)) > 0) {
+	while (off < end) {
+		size_t want = (size_t)VARVE_MIN(end - off, (uint64_t)step);
+		ssize_t n = fsx_pread_full(fds[0], block, want, off);
+		int r = ctx_check(ctx, e);
+
+		if (r < 0)
+			return r;
+		if (n < 0)
+			return varve_fail_errno(e, "cannot copy");
+		if (n == 0)
+			break;
 		if (!(sparse && !memcmp(block, zeros, (size_t)n)) &&
-		    fsx_pwrite_all(to, block, (size_t)n, off))
+		    fsx_pwrite_all(fds[1], block, (size_t)n, off))
 			return varve_fail_errno(e, "cannot write");
 		off += (uint64_t)n;
 	}
-	if (n < 0 || (sparse && ftruncate(to, (off_t)in->size)))
-		return varve_fail_errno(e, "cannot copy");
 	return 0;
+}
+
+/* Holes are not read, and stay holes. */
+static int copy_bytes(const struct varve_ctx *ctx, const int fds[2], const struct plan_inode *in,
+		      struct varve_err *e)
+{
+	bool sparse = in->n_extents || in->body_len < in->size;
+	uint64_t off = 0, from, to;
+	int more = 0, r = 0;
+
+	if (!sparse)
+		return copy_run(ctx, fds, 0, in->size, false, e);
+	while (r == 0 && (more = fsx_next_data(fds[0], off, in->size, &from, &to)) > 0) {
+		r = copy_run(ctx, fds, from, to, true, e);
+		off = to;
+	}
+	if (r == 0 && (more < 0 || ftruncate(fds[1], (off_t)in->size)))
+		return varve_fail_errno(e, "cannot copy");
+	return r;
 }
 
 /* Where links have a limit (EMLINK) or do not exist, a second file: from our own file, never by a
@@ -157,7 +181,7 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, in->mode & 0777);
 	if (to < 0)
 		return fail_at(a, name, "cannot make the file", e);
-	r = copy_bytes(from, to, in, e);
+	r = copy_bytes(a->ctx, (const int[]){from, to}, in, e);
 	if (r < 0)
 		return varve_wrap(e, r, "%s", APPLY_PATH(a, name));
 	apply_lose(a, name, APPLY_LOSS_OTHER, "hard link");

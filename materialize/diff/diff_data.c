@@ -11,7 +11,9 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
+#include "store/blob.h"
 
 #define WINDOW (64u << 10)
 
@@ -33,14 +35,28 @@ static bool same_bytes(int fd, const void *p, size_t n, uint64_t off)
 	return true;
 }
 
-static bool same_zeros(int fd, uint64_t off, uint64_t end)
+/* Holes are zeros without a look; what is stored is read. *same is only ever cleared. */
+static int compare_zeros(const struct diff *d, int fd, uint64_t off, uint64_t end, bool *same)
 {
 	static const char zeros[WINDOW];
+	uint64_t from, to;
+	struct stat st;
+	int r, more = 0;
 
-	for (; off < end; off += WINDOW)
-		if (!same_bytes(fd, zeros, (size_t)VARVE_MIN(end - off, (uint64_t)WINDOW), off))
-			return false;
-	return true;
+	if (*same && off < end && (fstat(fd, &st) < 0 || (uint64_t)st.st_size < end))
+		*same = false;
+	while (*same && (more = fsx_next_data(fd, off, end, &from, &to)) > 0) {
+		for (; *same && from < to; from += WINDOW) {
+			r = ctx_check(store_ctx(d->p->store), d->e);
+			if (r < 0)
+				return r;
+			*same = same_bytes(fd, zeros,
+					   (size_t)VARVE_MIN(to - from, (uint64_t)WINDOW), from);
+		}
+		off = to;
+	}
+	*same = *same && more == 0;
+	return 0;
 }
 
 /* The n stored bytes that come next belong at off of fd. *same is only ever cleared. */
@@ -81,12 +97,13 @@ static int compare_body(struct diff *d, struct layer_stream *ls, uint32_t inode)
 	if (i->n_extents == 0)
 		r = compare_run(ls, fd, 0, i->body_len, &same, d->e);
 	for (uint32_t k = 0; r == 0 && k < i->n_extents; k++) {
-		same = same && same_zeros(fd, at, i->extents[k].off);
-		r = compare_run(ls, fd, i->extents[k].off, i->extents[k].n, &same, d->e);
+		r = compare_zeros(d, fd, at, i->extents[k].off, &same);
+		if (r == 0)
+			r = compare_run(ls, fd, i->extents[k].off, i->extents[k].n, &same, d->e);
 		at = i->extents[k].off + i->extents[k].n;
 	}
-	if (i->n_extents > 0)
-		same = same && same_zeros(fd, at, i->size);
+	if (r == 0 && i->n_extents > 0)
+		r = compare_zeros(d, fd, at, i->size, &same);
 	d->inodes[inode].differs = !same;
 	return r;
 }
@@ -131,6 +148,8 @@ static int compare_holes(struct diff *d)
 	for (uint32_t k = 0; k < d->p->n_inodes; k++) {
 		const struct plan_inode *i = &d->p->inodes[k];
 		VARVE_CLOSE int fd = -1;
+		bool same;
+		int r;
 
 		if (!d->inodes[k].suspect || i->body_len > 0)
 			continue;
@@ -139,7 +158,11 @@ static int compare_holes(struct diff *d)
 		fd = fsx_open_beneath(d->root, d->path.p, O_RDONLY | O_NONBLOCK | O_NOFOLLOW, 0);
 		d->inodes[k].unreadable = fd < 0 && errno == EACCES;
 		d->ret->files_read += fd >= 0;
-		d->inodes[k].differs = fd < 0 || !same_zeros(fd, 0, i->size);
+		same = fd >= 0;
+		r = compare_zeros(d, fd, 0, i->size, &same);
+		if (r < 0)
+			return r;
+		d->inodes[k].differs = !same;
 	}
 	return 0;
 }

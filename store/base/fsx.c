@@ -390,3 +390,20 @@ uint64_t fsx_room(const struct stat *st)
 
 	return blocks > (size + unit - 1) / unit * unit ? blocks : size;
 }
+
+int fsx_next_data(int fd, uint64_t off, uint64_t end, uint64_t *ret_from, uint64_t *ret_to)
+{
+	off_t from, to;
+
+	if (off >= end)
+		return 0;
+	from = lseek(fd, (off_t)off, SEEK_DATA);
+	if (from < 0 && errno == ENXIO)
+		return 0;
+	to = from < 0 ? -1 : lseek(fd, from, SEEK_HOLE);
+	if (to < 0 && errno != EINVAL && errno != EOPNOTSUPP && errno != ENXIO)
+		return -1;
+	*ret_from = from < 0 ? off : (uint64_t)from;
+	*ret_to = to < 0 || (uint64_t)to > end ? end : (uint64_t)to;
+	return *ret_from < end;
+}

@@ -15,6 +15,12 @@ int fsx_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
 /* Up to n bytes; short only at end of file. -1 with errno. */
 ssize_t fsx_pread_full(int fd, void *p, size_t n, uint64_t off);
 
+/*
+ * The next bytes from off on, before end, that are no hole: 1, and where they are; 0: there are
+ * none. Where holes cannot be asked for, all is data. -1 with errno.
+ */
+int fsx_next_data(int fd, uint64_t off, uint64_t end, uint64_t *ret_from, uint64_t *ret_to);
+
 /* Whole small file into b (its ceiling applies: -VARVE_E_LIMIT). name NULL: fd itself from offset
  * 0. */
 int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *e);

@@ -2,8 +2,10 @@
 """Time is bounded by the size of the input: shapes that cost more for each entry the more entries there are."""
 
 import gzip
+import os
 import resource
 import struct
+import time
 
 from support import Case, Tar
 from support.tarball import DIR, REG, SYM, header
@@ -105,3 +107,27 @@ class Bounds(Case):
             for k in range(n):
                 yield header(b"lib/d%x/f" % k, REG)
         self.cpu(layer(ordinary(20_000)))
+
+    def test_holes_are_not_read(self):
+        """diff and check of a file that is all hole, and of one with data in its middle; a change in the hole is seen."""
+        size = 200 << 30
+        layout = self.layout()
+        sparse = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": str(size)}
+        layout.image("i", [Tar().file("empty", b"", pax={**sparse, "GNU.sparse.numblocks": "0", "GNU.sparse.map": "0,0"})
+                           .file("some", b"x" * 512, pax={**sparse, "GNU.sparse.numblocks": "1", "GNU.sparse.map": f"{100 << 30},512"})])
+        self.varve.run("import", layout.path, "local/i:1")
+        self.varve.roots = self.loop(1 << 30, ("mkfs.xfs", "-q")) / "roots"
+        self.varve.run("install", "local/i:1", "--name", "t")
+        tree = self.varve.roots / "rootfs_t"
+        for name in ("empty", "some"):
+            os.utime(tree / name, (1, 1))  # so that it has to be read
+        for command in (("diff", "t"), ("check", "-i", "t")):
+            started = time.monotonic()
+            out = self.varve.run(*command, status=None, timeout=60).out
+            self.assertLess(time.monotonic() - started, 10)
+            self.assertNotIn("content", out)
+        for name, at in (("empty", 50 << 30), ("some", 150 << 30)):
+            with open(tree / name, "r+b") as file:
+                file.seek(at)
+                file.write(b"!")
+        self.assertEqual(self.varve.run("diff", "t", status=None, timeout=60).out.count("content"), 2)

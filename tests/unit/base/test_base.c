@@ -405,6 +405,23 @@ static void removing_deep_and_locked_trees(void **state)
 	assert_ok(remove_temp(path, &n, &e), &e);
 }
 
+static void data_and_holes(void **state)
+{
+	VARVE_CLOSE int fd = fsx_open_unnamed("/tmp");
+	uint64_t from, to;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 30), 0);
+	assert_int_equal(fsx_pwrite_all(fd, "data", 4, 512u << 20), 0);
+	assert_int_equal(fsx_next_data(fd, 0, 1u << 30, &from, &to), 1);
+	assert_true(from <= 512u << 20 && to >= (512u << 20) + 4 && to <= 1u << 30);
+	assert_int_equal(fsx_next_data(fd, 0, (512u << 20) + 2, &from, &to), 1);
+	assert_int_equal(to, (512u << 20) + 2);
+	assert_int_equal(fsx_next_data(fd, 5, 5, &from, &to), 0);
+	assert_int_equal(fsx_next_data(fd, 1u << 30, 2u << 30, &from, &to), 0);
+}
+
 /* The authors' vectors of SipHash-2-4 (key 00..0f, message 00..); -1-3 as CPython has it, key 0. */
 static void siphash_vectors(void **state)
 {
@@ -451,6 +468,7 @@ int main(void)
 		cmocka_unit_test(locked_directories),
 		cmocka_unit_test(removing_deep_and_locked_trees),
 		cmocka_unit_test(siphash_vectors),
+		cmocka_unit_test(data_and_holes),
 	};
 
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
