@@ -9,7 +9,7 @@
  * 1: present (recorded, and the file is there with its size), 0: not, <0: failed. A file that is
  * there without a record (cut between publish and commit, or put there by another tool) is hashed
  * and adopted. Lower stores count as present. Take a lease that names d BEFORE asking
- * (STORE-AND-LAYERS A.3).
+ * (docs/store-format.md, "Order of writing").
  */
 int blob_stat(struct varve_store *s, const struct varve_digest *d, struct varve_blob_info *ret,
 	      struct varve_err *e);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bring one blob in: partial file under a lock, hash while writing, verify, fsync, publish by name
- * (STORE-AND-LAYERS A.3). Records are written by catalog_commit(), in one transaction for a batch.
+ * (docs/store-format.md, "Order of writing"). Records are written by catalog_commit(), in one
+ * transaction for a batch.
  */
 #pragma once
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The store lock: SH for short critical sections of writers, EX for the moment in which gc decides.
- * The gate is a turnstile that keeps a stream of SH holders from starving gc (STORE-AND-LAYERS
- * A.7). Lock order: gate, lock, partial, rootfs name, mirror, database. flock only: released by the
- * kernel, right across PID namespaces.
+ * The gate is a turnstile that keeps a stream of SH holders from starving gc (docs/store-format.md,
+ * "Locks"). Lock order: gate, lock, partial, rootfs name, mirror, database. flock only: released by
+ * the kernel, right across PID namespaces.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Write a plan below a private directory (STORE-AND-LAYERS D.1, E.3): dumb and fast, because every
- * hard question was answered by the plan. No path of the image is ever resolved on disk: each step
- * is one name below a directory fd that was opened without following links.
+ * Write a plan below a private directory (docs/architecture.md, "Three ideas"): dumb and fast,
+ * because every hard question was answered by the plan. No path of the image is ever resolved on
+ * disk: each step is one name below a directory fd that was opened without following links.
  */
 #pragma once
 

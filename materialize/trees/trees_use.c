@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Find out who lives in a tree and what is mounted in it, before it is moved or deleted
- * (STORE-AND-LAYERS F.4). */
+/* Find out who lives in a tree and what is mounted in it, before it is moved or deleted. */
 #include "materialize/trees/trees.h"
 
 #include <ctype.h>

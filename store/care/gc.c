@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Garbage collection: decide without the lock, decide again under it, records first, then files
- * (STORE-AND-LAYERS B). */
+ * (docs/store-format.md, "Kept by gc"). */
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The database: a few tables of checksummed records over LMDB (STORE-AND-LAYERS A.8). It is an
- * index: everything in it can be made again from the blobs, index.json and installs.json.
+ * The database: a few tables of checksummed records over LMDB (docs/store-format.md, "The index").
+ * It is an index: everything in it can be made again from the blobs, index.json and installs.json.
  *
  * LMDB's own locking is not used: its reader table goes by process ids, which repeat across PID
  * namespaces, and its mutexes tie every user to one libc. Instead each transaction holds

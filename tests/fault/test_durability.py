@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The order of writing and syncing, read from strace: nothing gets a name before it is on disk, and no record says so before
-its name is (STORE-AND-LAYERS A.3). No power is cut here: what the kernel was asked for is judged."""
+its name is (docs/store-format.md, "Order of writing"). No power is cut here: what the kernel was asked for is judged."""
 
 import os
 import pathlib

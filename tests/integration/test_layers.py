@@ -195,7 +195,7 @@ WARNINGS = {
 
 
 class Rules(Case):
-    """STORE-AND-LAYERS C.1 to C.4."""
+    """Whiteouts, replacements, names and links: docs/layers.md."""
 
     def setUp(self):
         super().setUp()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STORE-AND-LAYERS C.5: metadata. Every row is a test; umoci, and where it agrees podman, make the same tree.
+"""Metadata (docs/layers.md). Every row is a test; umoci, and where it agrees podman, make the same tree.
 
 Where neither is asked, they differ: M05 umoci's time wraps, M07 its owner does, M15 and M16 both fail, M18 umoci
 does not know the type of a global header, nor M21 that of an old sparse file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STORE-AND-LAYERS D.2: each row of the table of past vulnerabilities has a test named after it.
+"""Each row of the table of past vulnerabilities has a test named after it.
 
 Elsewhere: D03 test_install.Mistakes, D10 and D11 test_users.Users, D16 test_layers.Rules, D02 also in the unit tests.
 The base class compares three victim directories, in every attribute, after each test.

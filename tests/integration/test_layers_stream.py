@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STORE-AND-LAYERS C.6, and those rows of C.3 and C.4 that need raw bytes or a file system of their own."""
+"""Streams (docs/layers.md), and those rows of names and links that need raw bytes or a file system of their own."""
 
 import gzip
 import hashlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Limits (STORE-AND-LAYERS D.3): each with a bomb that was made for it, and each that can be set, set."""
+"""Limits (docs/varve-config.5.scd): each with a bomb that was made for it, and each that can be set, set."""
 
 import gzip
 import json

@@ -18,7 +18,7 @@ GAP = r"(?:[ \t]*\n[ \t]*(?:\*|#|//)?)?[ \t]*"
 RULE = r"(?:[A-Z]\d+[a-z]?|\d+(?:\.\d+)?)"
 CITED = re.compile(rf'(docs/[\w.-]+\.(?:md|scd))((?:,?{GAP}"[^"\n]+")|(?:{GAP}{RULE}(?:{GAP}(?:,|to|and|-)?{GAP}{RULE}\b)*))?')
 # Documents that were never here.
-FOREIGN = re.compile(r"\b(PROTOCOL|STORE-AND-LAYERS|ARCHITECTURE|SOURCES|STYLE)(?=\.md|[ \n*]+[A-Z]?\d)")
+FOREIGN = re.compile(r"\b(PROTOCOL|STORE-AND-LAYERS|ARCHITECTURE|SOURCES|STYLE)(?=\.md|[ \n*]+[A-Z]?\.?\d|[ \n*]+[A-F]\b)")
 
 
 def has_rule(text, rule):

@@ -428,7 +428,7 @@ static void rebuild_takes_over_names_of_other_tools(void **state)
 	assert_clean(f);
 }
 
-/* --- what a cut leaves (STORE-AND-LAYERS A.4), made by hand --- */
+/* --- what a cut leaves, made by hand --- */
 
 static void cut_between_publish_and_record(void **state)
 {
