@@ -140,23 +140,57 @@ static int carry_user(struct finish *f, int rootfd, struct varve_err *e)
 
 static void on_hook_start(void *user, const char *hook)
 {
-	message_note(user, "%s runs", VARVE_TEXT_SAFE(hook));
+	const struct finish *f = user;
+
+	message_note(f->c, "%s runs", VARVE_TEXT_SAFE(hook));
 }
 
-/* A hook is the user's own script: its output is passed on as it is. */
+/* What an image's programs print must not drive the terminal: control characters are shown, but for
+ * the ends of lines and tabs. */
+static void write_shown(const char *p, size_t n)
+{
+	char piece[256], shown[1024]; /* an escaped byte takes four places at most */
+
+	while (n > 0) {
+		size_t k = 0;
+
+		if (*p == '\n' || *p == '\t' || *p == '\0') {
+			(void)fputs(*p == '\n' ? "\n" : *p == '\t' ? "\t" : "\\x00", stderr);
+			p++;
+			n--;
+			continue;
+		}
+		while (k < n && k < sizeof(piece) - 1 && p[k] && p[k] != '\n' && p[k] != '\t') {
+			piece[k] = p[k];
+			k++;
+		}
+		piece[k] = '\0';
+		(void)fputs(varve_text_escape_str(piece, shown, sizeof(shown)), stderr);
+		p += k;
+		n -= k;
+	}
+}
+
 static void on_hook_output(void *user, const char *hook, const void *data, size_t n)
 {
-	(void)user, (void)hook;
+	const struct finish *f = user;
+
+	(void)hook;
 	progress_hide();
-	(void)fwrite(data, 1, n, stderr);
+	if (!f->o->raw && isatty(STDERR_FILENO))
+		write_shown(data, n);
+	else
+		(void)fwrite(data, 1, n, stderr);
 }
 
 static void on_hook_end(void *user, const char *hook, int status, const char *problem)
 {
+	const struct finish *f = user;
+
 	if (problem)
-		message_warn(user, "%s: %s", VARVE_TEXT_SAFE(hook), problem);
+		message_warn(f->c, "%s: %s", VARVE_TEXT_SAFE(hook), problem);
 	else if (status != 0)
-		message_warn(user, "%s ended with status %d", VARVE_TEXT_SAFE(hook), status);
+		message_warn(f->c, "%s ended with status %d", VARVE_TEXT_SAFE(hook), status);
 }
 
 /* Variables of the caller that hooks have always read; nothing else gets through. */
@@ -175,14 +209,14 @@ static void hook_env(char *ret[], size_t n)
 	ret[k] = NULL;
 }
 
-/* Said, in the environment, configured; else here, as it always was. */
+/* Said, in the environment, configured; else NULL: what happens to lie here is not run. */
 static const char *hooks_directory(const struct finish *f)
 {
 	const char *dir = f->o->hooks ? f->o->hooks : getenv("VARVE_HOOKS");
 
 	if (!dir || !dir[0])
 		dir = varve_config_hooks(f->c->config);
-	return dir ? dir : ".";
+	return dir;
 }
 
 static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
@@ -195,6 +229,9 @@ static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
 	to.env = (const char *const *)env;
 	to.ctx = &f->c->ctx;
 	to.directory = hooks_directory(f);
+	if (!to.directory && access("hook_postinstall_all.sh", F_OK) == 0)
+		message_note(f->c, "hook_postinstall_all.sh is here and was not run: hooks come "
+				   "from --hooks DIR, for example --hooks .");
 	to.image = f->image;
 	to.tag = f->tag;
 	to.label = f->label;
@@ -203,10 +240,12 @@ static int run_hooks(struct finish *f, int rootfd, struct varve_err *e)
 	to.regular_user = f->o->user;
 	to.timeout = (unsigned)f->o->hook_timeout.n;
 	to.keep_going = f->o->hook_errors != 0;
+	to.network = f->o->hook_network;
+	to.unconfined = f->o->hooks_unconfined;
 	to.start = on_hook_start;
 	to.output = on_hook_output;
 	to.end = on_hook_end;
-	to.user = f->c;
+	to.user = f;
 	r = varve_hooks_run(rootfd, &to, &f->hooks, e);
 	for (char **p = env; *p; p++)
 		free(*p);

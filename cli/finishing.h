@@ -9,7 +9,7 @@ struct finishing {
 	struct opt_list groups;
 	unsigned root_password; /* enum varve_root_password */
 	const char *hooks;
-	bool no_hooks;
+	bool no_hooks, hook_network, hooks_unconfined, raw;
 	unsigned hook_errors; /* 0: stop, 1: warn */
 	struct opt_amount hook_timeout;
 	const char *wsl_user, *wsl_hostname;
@@ -29,9 +29,21 @@ struct finishing {
 		 "original|user|keep", "what root's password becomes",                             \
 		 OPT_CHOICE,           offsetof(type, member.root_password)},                      \
 		{"hooks",  0,                                                                      \
-		 "DIR",    "where hook_postinstall_*.sh are (here)",                               \
+		 "DIR",    "where hook_postinstall_*.sh are",                                      \
 		 OPT_TEXT, offsetof(type, member.hooks)},                                          \
 		{"no-hooks", 0, NULL, "run no hooks", OPT_FLAG, offsetof(type, member.no_hooks)},  \
+		{"hook-network", 0,                                                                \
+		 NULL,           "let hooks use the network",                                      \
+		 OPT_FLAG,       offsetof(type, member.hook_network)},                             \
+		{"hooks-unconfined",                                                               \
+		 0,                                                                                \
+		 NULL,                                                                             \
+		 "run hooks in a chroot where there are no namespaces",                            \
+		 OPT_FLAG,                                                                         \
+		 offsetof(type, member.hooks_unconfined)},                                         \
+		{"raw",    0,                                                                      \
+		 NULL,     "pass control characters of hooks on to the terminal",                  \
+		 OPT_FLAG, offsetof(type, member.raw)},                                            \
 		{"hook-errors", 0,                                                                 \
 		 "stop|warn",   "what a failing hook means",                                       \
 		 OPT_CHOICE,    offsetof(type, member.hook_errors)},                               \

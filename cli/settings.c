@@ -32,6 +32,8 @@ static void put_hooks(FILE *f, const struct finishing *o)
 	if (o->hooks)
 		put(f, "hooks", realpath(o->hooks, path) ? path : o->hooks);
 	put_flag(f, "no-hooks", o->no_hooks);
+	put_flag(f, "hook-network", o->hook_network);
+	put_flag(f, "hooks-unconfined", o->hooks_unconfined);
 	put(f, "hook-errors", o->hook_errors ? "warn" : NULL);
 	if (o->hook_timeout.given)
 		(void)fprintf(f, "--hook-timeout=%" PRIu64 "s\n", o->hook_timeout.n);
@@ -112,6 +114,8 @@ void settings_apply(const struct settings *s, const char *tree, struct finishing
 		o->hooks = was->hooks;
 		o->no_hooks = was->no_hooks;
 	}
+	o->hook_network |= was->hook_network;
+	o->hooks_unconfined |= was->hooks_unconfined;
 	if (!o->hook_errors)
 		o->hook_errors = was->hook_errors;
 	if (!o->hook_timeout.given)

@@ -181,7 +181,10 @@ VARVE_PUBLIC int varve_user_carry(int rootfd, const struct varve_user_options *o
 struct varve_hook_options {
 	size_t size;
 	const struct varve_ctx *ctx;
-	const char *directory;   /* holds hook_postinstall_{all,<image>,<image>_<tag>}.sh */
+	/* Holds hook_postinstall_{all,<image>,<image>_<tag>}.sh; NULL: no hooks. It, the scripts
+	 * and the directories above belong to the caller or to root, and nobody else may write
+	 * there. */
+	const char *directory;
 	const char *image, *tag; /* "debian", "sid"; may be NULL: only "all" and the label's */
 	const char *label, *roots, *reference;
 	const char *regular_user; /* REGULARUSER; NULL: empty */
@@ -194,6 +197,8 @@ struct varve_hook_options {
 	 */
 	void (*end)(void *user, const char *hook, int status, const char *problem);
 	void *user;
+	bool network;    /* of the host; otherwise hooks have loopback only */
+	bool unconfined; /* where namespaces are not to be had: chroot, which confines nothing */
 };
 #define VARVE_HOOK_OPTIONS_INIT                                                                    \
 	{                                                                                          \
@@ -203,9 +208,11 @@ struct varve_hook_result {
 	unsigned found, failed;
 };
 /*
- * Run the hooks inside the tree as its root: chroot when we are root, a user namespace otherwise.
- * Nothing is left: no file, no process, no mount. VARVE_E_HOOK: one failed. VARVE_E_UNSUPPORTED:
- * the kernel lets us do neither.
+ * Run the hooks inside the tree as its root, in namespaces of their own (a user namespace when we
+ * are not root) with the tree as all that they have of the file system, and without the
+ * capabilities that reach out of it. Nothing is left: no file, no process, no mount. VARVE_E_HOOK:
+ * one failed. VARVE_E_UNSAFE: others may change what would be run. VARVE_E_UNSUPPORTED: the kernel
+ * has no namespaces for us.
  */
 VARVE_PUBLIC int varve_hooks_run(int rootfd, const struct varve_hook_options *opt,
 				 struct varve_hook_result *ret, struct varve_err *e);

@@ -503,8 +503,9 @@ static void read_hooks(struct reader *rd, const json *j)
 
 	free(rd->c->hooks);
 	rd->c->hooks = s ? copy(rd, s) : NULL;
-	if (s && s[0] != '/')
-		say(rd, true, "must be an absolute path");
+	if (s && s[0] != '/' && strcmp(s, ".") != 0)
+		say(rd, true,
+		    "must be an absolute path, or \".\" for the directory of the command");
 }
 
 static void top_member(struct reader *rd, const char *key, const json *j)

@@ -2,6 +2,7 @@
 /* Find the hooks of an image, put each into the tree, run it there, take it out again
  * (docs/from-wsl-distribution-switcher.md, "Hooks"). */
 #include "materialize/finish/hooks.h"
+#include "materialize/finish/hooks_trust.h"
 #include "materialize/finish/users.h"
 #include "materialize/trees/trees.h"
 
@@ -79,6 +80,7 @@ static int read_hook(const struct varve_hook_options *o, const char *name, struc
 		     struct varve_err *e)
 {
 	VARVE_FREE char *path = NULL;
+	VARVE_CLOSE int fd = -1;
 	size_t n = 0;
 	int x;
 
@@ -86,11 +88,11 @@ static int read_hook(const struct varve_hook_options *o, const char *name, struc
 		path = NULL;
 		return varve_fail_oom(e);
 	}
-	if (access(path, F_OK) && (errno == ENOENT || errno == ENOTDIR))
-		return 0;
-	x = fsx_read_file(AT_FDCWD, path, text, e);
-	if (x < 0)
-		return varve_wrap(e, x, "hook %s", TEXT_SAFE(path));
+	x = hook_open_trusted(path, &fd, e);
+	if (x > 0)
+		x = fsx_read_file(fd, NULL, text, e) < 0 ? -e->code : 1;
+	if (x <= 0)
+		return x < 0 ? varve_wrap(e, x, "hook %s", TEXT_SAFE(path)) : 0;
 	/* Written on Windows: "#!/bin/sh\r" names no interpreter. */
 	for (size_t i = 0; i < text->n; i++)
 		if (text->p[i] != '\r')
@@ -149,6 +151,41 @@ static void take_out(struct placed *p)
 	(void)unlinkat(p->dirfd, p->name, 0);
 	(void)close(p->dirfd);
 	p->dirfd = -1;
+}
+
+/* --- where proc and dev are mounted --- */
+
+/* A tree without them gets them while a hook runs. */
+struct lent_dirs {
+	bool dev, proc;
+	struct timespec times[2]; /* of the root */
+};
+
+static void lend_dirs(int rootfd, struct lent_dirs *ret)
+{
+	struct stat st;
+
+	*ret = (struct lent_dirs){0};
+	if (fstat(rootfd, &st))
+		return;
+	ret->times[0] = st.st_atim;
+	ret->times[1] = st.st_mtim;
+	ret->dev = !mkdirat(rootfd, "dev", 0755);
+	ret->proc = !mkdirat(rootfd, "proc", 0555);
+}
+
+/* What the hook put into one stays, and so does the directory. */
+static void take_back_dirs(int rootfd, const struct lent_dirs *l)
+{
+	struct stat st;
+	bool untouched = !fstat(rootfd, &st) && !l->dev && !l->proc;
+
+	if (l->dev)
+		(void)unlinkat(rootfd, "dev", AT_REMOVEDIR);
+	if (l->proc)
+		(void)unlinkat(rootfd, "proc", AT_REMOVEDIR);
+	if (!untouched)
+		(void)futimens(rootfd, l->times);
 }
 
 /* --- environment --- */
@@ -246,7 +283,10 @@ static int run_one(int rootfd, const char *hook, const struct buf *text,
 	struct hook_script s = {
 		.name = hook,
 		.timeout = o->timeout ? o->timeout : DEFAULT_TIMEOUT,
+		.network = o->network,
+		.unconfined = o->unconfined,
 	};
+	struct lent_dirs dirs;
 	struct resolver resolver;
 	struct placed p;
 	struct env env;
@@ -255,6 +295,7 @@ static int run_one(int rootfd, const char *hook, const struct buf *text,
 	x = place(rootfd, hook, text, &p, e);
 	if (x < 0)
 		return x;
+	lend_dirs(rootfd, &dirs);
 	resolver_lend(rootfd, &resolver);
 	make_env(&env, o);
 	s.path = p.path;
@@ -266,6 +307,7 @@ static int run_one(int rootfd, const char *hook, const struct buf *text,
 	env_done(&env);
 	y = resolver_take_back(&resolver, x < 0 ? NULL : e);
 	take_out(&p);
+	take_back_dirs(rootfd, &dirs);
 	return x < 0 ? x : y;
 }
 
@@ -295,9 +337,10 @@ static int run_hook(int rootfd, const char *hook, const struct buf *text, const 
 	return varve_fail(
 		e, VARVE_E_HOOK,
 		"hook %s: %s%s%d; --hook-errors=warn goes on in spite of it, --no-hooks runs "
-		"none",
+		"none%s",
 		TEXT_SAFE(hook), end.problem ? end.problem : "failed",
-		end.problem ? ", status " : " with status ", end.status);
+		end.problem ? ", status " : " with status ", end.status,
+		o->network ? "" : ", --hook-network lets hooks use the network");
 }
 
 int varve_hooks_run(int rootfd, const struct varve_hook_options *opt, struct varve_hook_result *ret,
@@ -309,7 +352,8 @@ int varve_hooks_run(int rootfd, const struct varve_hook_options *opt, struct var
 	struct buf text;
 	int x = 0;
 
-	list_candidates(opt, &c);
+	if (opt->directory)
+		list_candidates(opt, &c);
 	buf_init(&text, HOOK_MAX);
 	for (unsigned i = 0; i < c.n && x >= 0; i++) {
 		x = read_hook(opt, c.names[i], &text, e);

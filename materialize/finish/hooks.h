@@ -15,6 +15,7 @@ struct hook_script {
 	const char *path; /* inside the tree: "/root/hook_postinstall_all.sh" */
 	char *const *env;
 	unsigned timeout;
+	bool network, unconfined; /* as in struct varve_hook_options */
 };
 struct hook_end {
 	int status;          /* exit status, or 128 + signal */
@@ -26,6 +27,15 @@ struct hook_end {
  */
 int hook_run(int rootfd, const struct hook_script *s, const struct varve_hook_options *o,
 	     struct hook_end *ret, struct varve_err *e);
+
+/* --- hooks_confine.c: in process 1 of the namespaces, only system calls; false with errno --- */
+/* The tree becomes the root and all that is left of the file system, with a proc and a small /dev
+ * of its own. Devices in it cannot be opened. */
+bool hook_enter(int rootfd);
+/* Keep what the scripts of packages need, and nothing that reaches out of the tree. */
+bool hook_drop_capabilities(void);
+/* A network of one's own has loopback only, which has to be switched on. */
+void hook_loopback_up(void);
 
 /* --- hooks_resolver.c --- */
 /* The tree's /etc/resolv.conf while a hook runs: a copy of the host's, as a file of its own. */

@@ -27,7 +27,7 @@
 #define OUTPUT_MAX      (64u << 20) /* a script that writes without end is stopped */
 
 /* What the child could not do; it travels back as one byte in the status pipe. */
-enum setup { SETUP_OK, SETUP_USERNS, SETUP_NAMESPACE, SETUP_CHROOT, SETUP_EXEC };
+enum setup { SETUP_OK, SETUP_USERNS, SETUP_NAMESPACE, SETUP_CONFINE, SETUP_CHROOT, SETUP_EXEC };
 
 struct report {
 	int step, error;
@@ -68,60 +68,6 @@ static bool become_root_inside(uid_t uid, gid_t gid)
 	return write_file("/proc/self/uid_map", map);
 }
 
-/* A /dev with only what harms nobody. */
-static void mount_dev(int rootfd)
-{
-	static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
-	int fd = fsx_open_in_root(rootfd, "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	char proc[32], outside[32];
-
-	if (fd < 0)
-		return;
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	if (!mount("tmpfs", proc, "tmpfs", MS_NOSUID, "mode=755,size=1m")) {
-		(void)close(fd);
-		fd = fsx_open_in_root(rootfd, "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		for (size_t i = 0; fd >= 0 && i < VARVE_ARRAY_SIZE(nodes); i++) {
-			int node =
-				openat(fd, nodes[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-
-			if (node < 0)
-				continue;
-			(void)snprintf(outside, sizeof(outside), "/dev/%s", nodes[i]);
-			(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", node);
-			(void)mount(outside, proc, NULL, MS_BIND, NULL);
-			(void)close(node);
-		}
-		(void)!symlinkat("/proc/self/fd", fd, "fd");
-		(void)mkdirat(fd, "shm", 01777);
-	}
-	if (fd >= 0)
-		(void)close(fd);
-}
-
-/*
- * Proc and a small /dev, on a private bind of the tree: nothing of it is seen outside, and all of
- * it ends with the namespace. Returns the directory to live in; without mounts it is rootfd itself.
- */
-static int own_mounts(int rootfd)
-{
-	int tree = (int)syscall(SYS_open_tree, rootfd, "",
-				OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-	int proc_fd;
-	char proc[32];
-
-	if (tree < 0 || syscall(SYS_move_mount, tree, "", rootfd, "",
-				MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH))
-		return rootfd;
-	mount_dev(tree);
-	proc_fd = fsx_open_in_root(tree, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	if (proc_fd >= 0) {
-		(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", proc_fd);
-		(void)mount("proc", proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	}
-	return tree;
-}
-
 static void default_signals(void)
 {
 	sigset_t none;
@@ -146,15 +92,15 @@ static void exec_script(const struct hook_script *s, int status_fd)
 }
 
 /* Process 1 of the namespace waits for the script and ends with its status; orphans end with it. */
-static void inner(int rootfd, const struct hook_script *s, int status_fd, bool mounts)
+static void inner(int rootfd, const struct hook_script *s, int status_fd, bool confined)
 {
 	pid_t pid;
 	int status;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (mounts)
-		rootfd = own_mounts(rootfd);
-	if (fchdir(rootfd) || chroot(".") || chdir("/"))
+	if (confined && (!hook_enter(rootfd) || !hook_drop_capabilities()))
+		give_up(status_fd, SETUP_CONFINE);
+	if (!confined && (fchdir(rootfd) || chroot(".") || chdir("/")))
 		give_up(status_fd, SETUP_CHROOT);
 	pid = fork();
 	if (pid == 0)
@@ -172,7 +118,9 @@ static void outer(int rootfd, const struct hook_script *s, int output_fd, int st
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	bool mounts = true;
+	int spaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+		     (s->network ? 0 : CLONE_NEWNET);
+	bool confined = true;
 	int status;
 	pid_t pid;
 
@@ -185,21 +133,23 @@ static void outer(int rootfd, const struct hook_script *s, int output_fd, int st
 		give_up(status_fd, SETUP_CHROOT);
 	if (uid && !become_root_inside(uid, gid))
 		give_up(status_fd, SETUP_USERNS);
-	if (unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC)) {
-		/* Root without CAP_SYS_ADMIN (a container): chroot alone does. */
-		if (uid || errno != EPERM)
+	if (unshare(spaces)) {
+		/* Root without CAP_SYS_ADMIN (a container): chroot alone, if that was said. */
+		if (!s->unconfined)
 			give_up(status_fd, SETUP_NAMESPACE);
-		mounts = false;
+		confined = false;
 	} else if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
 		give_up(status_fd, SETUP_NAMESPACE);
 	}
+	if (confined && !s->network)
+		hook_loopback_up();
 	/* The working directory came along into the new mount namespace, rootfd did not. */
 	rootfd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (rootfd < 0)
 		give_up(status_fd, SETUP_CHROOT);
 	pid = fork();
 	if (pid == 0)
-		inner(rootfd, s, status_fd, mounts);
+		inner(rootfd, s, status_fd, confined);
 	if (pid < 0)
 		give_up(status_fd, SETUP_NAMESPACE);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -285,8 +235,12 @@ static int fail_setup(const struct report *r, const struct hook_script *s, struc
 	case SETUP_NAMESPACE:
 		return varve_fail(
 			e, VARVE_E_UNSUPPORTED,
-			"no namespaces for hooks here (%s); run as root, or with --no-hooks",
+			"no namespaces for hooks here (%s); --no-hooks runs none, "
+			"--hooks-unconfined "
+			"runs them as root in a chroot, which keeps a hostile image from nothing",
 			strerror(r->error));
+	case SETUP_CONFINE:
+		return varve_fail_errno(e, "shut the hook into the tree");
 	case SETUP_CHROOT:
 		return varve_fail_errno(e, "chroot into the tree");
 	default:

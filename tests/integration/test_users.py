@@ -288,17 +288,17 @@ class Users(Case):
         self.assertEqual((self.varve.roots / "rootfs_p/etc/resolv.conf").read_text(), "image\n")
 
     def test_hooks_of_a_file(self):
-        """A file's name says which hooks are meant, as a reference does; they are in the current directory."""
+        """A file's name says which hooks are meant, as a reference does."""
         tar = self.dir / "rootfs_debian_sid.tar"
         tar.write_bytes(Tar().dir("root").file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755).bytes())
         for name in ("all", "debian", "debian_sid", "localhost_debian"):
             (self.dir / f"hook_postinstall_{name}.sh").write_text(f"#!/bin/sh\necho {name}=$VARVE_IMAGE=$VARVE_TAG\n")
-        result = self.varve.run("install", "./rootfs_debian_sid.tar", cwd=self.dir)
+        result = self.varve.run("install", "./rootfs_debian_sid.tar", "--hooks", ".", cwd=self.dir)
         self.assertEqual([line for line in result.err.splitlines() if "=" in line],
                          ["all=debian=sid", "debian=debian=sid", "debian_sid=debian=sid"])
 
     def test_hooks_directory(self):
-        """--hooks, VARVE_HOOKS, the configuration and the current directory, in this order."""
+        """--hooks, VARVE_HOOKS and the configuration, in this order; never what happens to lie here."""
         image = Tar().dir("root").file("bin/sh", pathlib.Path("/bin/busybox").read_bytes(), mode=0o755)
         ref = self.have("plain", image)
         places = {}
@@ -310,9 +310,13 @@ class Users(Case):
         config.write_text(json.dumps({"hooks": os.fspath(places["configured"])}))
         said, variable, configured = ["--hooks", places["said"]], {"VARVE_HOOKS": places["variable"]}, ["--config", config]
         for wanted, before, after, env in (("said", configured, said, variable), ("variable", configured, [], variable),
-                                           ("configured", configured, [], {}), ("here", [], [], {})):
+                                           ("configured", configured, [], {}), (None, [], [], {})):
             result = self.varve.run(*before, "install", "--force", ref, *after, env=env, cwd=places["here"])
-            self.assertEqual([line.rpartition("=")[2] for line in result.err.splitlines() if line.startswith("from=")], [wanted])
+            self.assertEqual([line.rpartition("=")[2] for line in result.err.splitlines() if line.startswith("from=")],
+                             [wanted] if wanted else [])
+        self.assertIn("hook_postinstall_all.sh is here and was not run", result.err)
+        config.write_text('{"hooks": "."}')
+        self.assertIn("=here", self.varve.run(*configured, "install", "--force", ref, cwd=places["here"]).err)
         self.varve.run("--config", config, "config", "check")
         config.write_text('{"hooks": "relative"}')
         self.assertIn("absolute", str(self.varve.run("--config", config, "config", "check", status=2)))
