@@ -24,7 +24,9 @@ struct etc_file {
  * VARVE_E_UNSAFE: no regular file.
  */
 int etc_open(int rootfd, const char *path, struct etc_file *ret, struct varve_err *e);
-/* Replace it if changed: mode and owner stay; a new one gets mode, root:root. */
+/* Replace it if changed: mode and owner stay; a new one gets mode, root:root. Where mode gives
+ * others nothing, a file that is not root's, or that more than a group can read, becomes root's
+ * with 0600. */
 int etc_save(struct etc_file *f, mode_t mode, struct varve_err *e);
 void etc_close(struct etc_file *f);
 

@@ -123,6 +123,12 @@ int etc_open(int rootfd, const char *path, struct etc_file *ret, struct varve_er
 
 int etc_save(struct etc_file *f, mode_t mode, struct varve_err *e)
 {
+	/* An image may have made it for all to read, or somebody's. */
+	bool secret = !(mode & 0007);
+	bool odd = secret && f->exists && (f->st.st_uid != 0 || (f->st.st_mode & 0137));
+	mode_t final = !f->exists ? mode : odd ? 0600 : f->st.st_mode & 07777;
+	uid_t uid = odd ? 0 : f->st.st_uid;
+	gid_t gid = odd ? 0 : f->st.st_gid;
 	int x;
 
 	if (buf_error(&f->text))
@@ -130,12 +136,11 @@ int etc_save(struct etc_file *f, mode_t mode, struct varve_err *e)
 				  ETC_FILE_MAX);
 	if (!f->changed)
 		return 0;
-	x = fsx_replace_file(f->dirfd, f->name, f->text.p, f->text.n,
-			     f->exists ? f->st.st_mode & 07777 : mode, e);
+	x = fsx_replace_file(f->dirfd, f->name, f->text.p, f->text.n, final, e);
 	if (x < 0)
 		return x;
-	if (f->exists && (f->st.st_uid != geteuid() || f->st.st_gid != getegid()) &&
-	    fchownat(f->dirfd, f->name, f->st.st_uid, f->st.st_gid, AT_SYMLINK_NOFOLLOW))
+	if (f->exists && !(odd && geteuid()) && (uid != geteuid() || gid != getegid()) &&
+	    fchownat(f->dirfd, f->name, uid, gid, AT_SYMLINK_NOFOLLOW))
 		return varve_fail_errno(e, "%s of the tree: set the owner", f->name);
 	f->changed = false;
 	f->exists = true;

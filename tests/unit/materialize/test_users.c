@@ -118,6 +118,31 @@ static void ids_that_are_taken(void **state VARVE_UNUSED)
 	assert_non_null(strstr(notes, "has uid 1001 in the new tree, 1000 in the old one"));
 }
 
+/* Hashes of this system must not be for all to read because an image says so. */
+static void shadow_for_all(void **state VARVE_UNUSED)
+{
+	struct varve_user_result ret;
+	struct stat st;
+
+	mktree_put(&to, "etc/shadow", "root:*:1::::::\n", 0666);
+	assert_int_equal(fchmodat(to.fd, "etc/shadow", 0666, 0), 0);
+	if (geteuid() == 0)
+		assert_int_equal(fchownat(to.fd, "etc/shadow", 1000, 1000, 0), 0);
+	assert_int_equal(carry("me", &ret), 0);
+	assert_int_equal(fstatat(to.fd, "etc/shadow", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(st.st_uid, geteuid());
+	assert_int_equal(st.st_gid, getegid());
+	assert_int_equal(fchmodat(to.fd, "etc/shadow", 0640, 0), 0);
+	if (geteuid() == 0)
+		assert_int_equal(fchownat(to.fd, "etc/shadow", 0, 42, 0), 0);
+	assert_int_equal(carry("me", &ret), 0);
+	assert_int_equal(fstatat(to.fd, "etc/shadow", &st, 0), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	if (geteuid() == 0)
+		assert_int_equal(st.st_gid, 42);
+}
+
 static void user_that_the_image_has(void **state VARVE_UNUSED)
 {
 	struct varve_user_result ret;
@@ -290,10 +315,10 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 	const struct CMUnitTest tests[] = {
-		TEST(plain),          TEST(ids_that_are_taken), TEST(user_that_the_image_has),
-		TEST(without_shadow), TEST(root_passwords),     TEST(further_groups),
-		TEST(hostile_links),  TEST(bad_input),          TEST(only_the_root_password),
-		TEST(wsl_conf),
+		TEST(shadow_for_all),          TEST(plain),          TEST(ids_that_are_taken),
+		TEST(user_that_the_image_has), TEST(without_shadow), TEST(root_passwords),
+		TEST(further_groups),          TEST(hostile_links),  TEST(bad_input),
+		TEST(only_the_root_password),  TEST(wsl_conf),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
