@@ -159,8 +159,23 @@ struct varve_ctx {
 	enum varve_log_level log_level; /* messages above it are not made */
 	void (*progress)(void *user, const struct varve_progress *p);
 	void *progress_user;
-	const volatile int *cancel; /* non-zero: end soon with VARVE_E_INTERRUPTED */
+	/*
+	 * Non-zero: end soon with VARVE_E_INTERRUPTED. The library only reads it, atomically and
+	 * from any of its threads, so whoever sets it while a call runs does it with
+	 * varve_cancel(). May be NULL.
+	 */
+	const volatile int *cancel;
 };
+
+/*
+ * Set the flag that ctx.cancel points to: from any thread and from a signal handler. Returns what
+ * it was before, so that the second call can be told from the first. To use it again, once all
+ * calls have come back: set it to 0.
+ */
+static inline int varve_cancel(volatile int *flag)
+{
+	return __atomic_exchange_n(flag, 1, __ATOMIC_SEQ_CST);
+}
 
 VARVE_PUBLIC const char *varve_version(void);
 

@@ -15,7 +15,7 @@ void progress_emit(const struct varve_ctx *ctx, const struct varve_progress *p);
 
 static inline bool ctx_cancelled(const struct varve_ctx *ctx)
 {
-	return ctx && ctx->cancel && *ctx->cancel;
+	return ctx && ctx->cancel && __atomic_load_n(ctx->cancel, __ATOMIC_RELAXED);
 }
 /* 0, or a started chain with VARVE_E_INTERRUPTED. */
 int ctx_check(const struct varve_ctx *ctx, struct varve_err *e);
