@@ -8,16 +8,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static volatile int cancelled;
+static volatile int cancelled; /* only varve_cancel() touches it */
 
 /* The first one asks to end in order, the second one does not wait. */
 static void on_signal(int sig)
 {
 	static const char hint[] = "\nvarve: ending; once more to end at once\n";
 
-	if (cancelled)
+	if (varve_cancel(&cancelled))
 		_exit(VARVE_EXIT_INTERRUPTED);
-	cancelled = sig;
 	if (sig == SIGINT) {
 		int saved = errno;
 		ssize_t n = write(STDERR_FILENO, hint, sizeof(hint) - 1);

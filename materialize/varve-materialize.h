@@ -113,7 +113,9 @@ struct varve_install_options {
 	bool no_chown;
 	unsigned threads; /* 0: as many as cores */
 	unsigned keep;    /* previous generations that stay; 0: 1; VARVE_KEEP_NONE */
-	void (*loss)(void *user, const char *path, const char *what); /* each loss, for --json */
+	/* Each loss, for --json. Comes as log and progress of struct varve_ctx do: not while one of
+	 * them runs, and from a confined thread. */
+	void (*loss)(void *user, const char *path, const char *what);
 	void *user;
 	/*
 	 * Called with the finished tree before it becomes visible (users, hooks). rootfd is its
@@ -334,7 +336,9 @@ struct varve_import_options {
 	const struct varve_platform
 		*platform;                 /* of what does not say its own; NULL: this machine's */
 	const struct varve_limits *limits; /* NULL: those of the store's handle */
-	/* Normalise a name found in an archive; <0: the image gets no name, and a warning says so.
+	/*
+	 * Both come from a thread that is confined as struct varve_ctx says. Normalise a name found
+	 * in an archive; <0: the image gets no name, and a warning says so.
 	 */
 	int (*normalise)(void *user, const char *text, struct varve_import_name *ret,
 			 struct varve_err *e);

@@ -149,8 +149,21 @@ struct varve_progress {
 };
 
 /*
- * Set up by the caller, read only for the library; must outlive every handle made with it.
- * Callbacks may be called from worker threads, one at a time. All members may be zero.
+ * Set up by the caller, read only for the library; must outlive every handle made with it. All
+ * members may be zero.
+ *
+ * log and progress come one at a time for one context, from whichever thread has something to say:
+ * the one that called the library, or one that the library started. Most of what reads content from
+ * outside is in threads that are confined for good, and so is a callback that comes from there,
+ * with every thread that it starts: it can change no file outside the store and the new tree, make
+ * or connect no socket, run no program and signal no other process. Writing to a descriptor that
+ * was open before is allowed. A callback that needs more puts a copy of the event into a queue that
+ * a thread of the caller's own, started before, takes it from.
+ *
+ * While a callback runs, others of the context wait for it, and with them, in time, the work. It
+ * may use varve_cancel(), the functions for errors, digests and codes, and those of varve-text.h;
+ * of anything else of the library it may get no answer, because the thread that called it holds
+ * locks.
  */
 struct varve_ctx {
 	void (*log)(void *user, enum varve_log_level level, const char *module,
@@ -159,8 +172,23 @@ struct varve_ctx {
 	enum varve_log_level log_level; /* messages above it are not made */
 	void (*progress)(void *user, const struct varve_progress *p);
 	void *progress_user;
-	const volatile int *cancel; /* non-zero: end soon with VARVE_E_INTERRUPTED */
+	/*
+	 * Non-zero: end soon with VARVE_E_INTERRUPTED. The library only reads it, atomically and
+	 * from any of its threads, so whoever sets it while a call runs does it with
+	 * varve_cancel(). May be NULL.
+	 */
+	const volatile int *cancel;
 };
+
+/*
+ * Set the flag that ctx.cancel points to: from any thread and from a signal handler. Returns what
+ * it was before, so that the second call can be told from the first. To use it again, once all
+ * calls have come back: set it to 0.
+ */
+static inline int varve_cancel(volatile int *flag)
+{
+	return __atomic_exchange_n(flag, 1, __ATOMIC_SEQ_CST);
+}
 
 VARVE_PUBLIC const char *varve_version(void);
 

@@ -47,6 +47,7 @@ struct apply {
 	unsigned n_batches, max_batches;
 	uint32_t next_plain;
 	bool dirs_started, dirs_ready, failed;
+	bool telling;  /* one thread is in the caller's callback */
 	unsigned idle; /* threads that found nothing to do */
 	uint64_t written;
 	int64_t progress_at;
@@ -149,7 +150,9 @@ static void give_batch(struct apply *a, struct batch *b)
 	a->free_batches = b;
 }
 
-static void report(struct apply_worker *w, struct apply *a, bool last)
+/* Add up what a worker did. True: it is to tell *ret, and no other thread does meanwhile. */
+static bool progress_due(struct apply_worker *w, struct apply *a, bool last,
+			 struct varve_progress *ret)
 {
 	struct timespec ts;
 	int64_t now;
@@ -157,20 +160,36 @@ static void report(struct apply_worker *w, struct apply *a, bool last)
 	a->written += w->written;
 	sync_ahead_wrote(a->shared.opt->ahead, w->dirty);
 	w->written = w->dirty = 0;
-	if (!a->shared.ctx || !a->shared.ctx->progress)
-		return;
+	if (!a->shared.ctx || !a->shared.ctx->progress || a->telling)
+		return false;
 	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
 	now = ts.tv_sec * 1000000000LL + ts.tv_nsec;
 	if (!last && now - a->progress_at < PROGRESS_NS)
-		return;
+		return false;
 	a->progress_at = now;
-	pthread_mutex_lock(&a->shared.callback);
-	progress_emit(a->shared.ctx,
-		      &(struct varve_progress){.stage = VARVE_STAGE_WRITE,
-					       .done = a->written,
-					       .total = a->shared.plan->summary.bytes,
-					       .finished = last});
-	pthread_mutex_unlock(&a->shared.callback);
+	a->telling = true;
+	*ret = (struct varve_progress){.stage = VARVE_STAGE_WRITE,
+				       .done = a->written,
+				       .total = a->shared.plan->summary.bytes,
+				       .finished = last};
+	return true;
+}
+
+/*
+ * True: the lock was given up, because the callback may take its time (a stopped terminal) and the
+ * other threads go on meanwhile.
+ */
+static bool report(struct apply_worker *w, struct apply *a, bool last)
+{
+	struct varve_progress p;
+
+	if (!progress_due(w, a, last, &p))
+		return false;
+	pthread_mutex_unlock(&a->lock);
+	progress_emit(a->shared.ctx, &p);
+	pthread_mutex_lock(&a->lock);
+	a->telling = false;
+	return true;
 }
 
 static void fail_all(struct apply *a, const struct varve_err *e)
@@ -278,13 +297,13 @@ static void work(struct apply_worker *w, struct apply *a)
 			r = work_once(w, a, &err);
 		if (r < 0)
 			fail_all(a, &err);
-		report(w, a, false);
-		if (r == 0) {
+		if (r != 0)
+			pthread_cond_broadcast(&a->changed);
+		/* While it told, there may have come work whose broadcast nobody waited for. */
+		if (!report(w, a, false) && r == 0) {
 			a->idle++;
 			pthread_cond_wait(&a->changed, &a->lock);
 			a->idle--;
-		} else {
-			pthread_cond_broadcast(&a->changed);
 		}
 	}
 	pthread_mutex_unlock(&a->lock);
@@ -421,8 +440,11 @@ static int run_threads(struct apply *a, struct thread *t, unsigned n, struct var
 	}
 	if (r >= 0)
 		r = apply_directory_metadata(&t[0].w, e);
-	if (r >= 0)
-		report(&t[0].w, a, true);
+	if (r >= 0) {
+		pthread_mutex_lock(&a->lock);
+		(void)report(&t[0].w, a, true);
+		pthread_mutex_unlock(&a->lock);
+	}
 	for (unsigned i = 0; i < n; i++)
 		dir_cache_done(&t[i].w.dirs);
 	return r;

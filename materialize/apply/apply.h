@@ -61,10 +61,9 @@ struct apply_shared {
 	mode_t umask; /* bits that a new file's mode loses */
 	bool root;    /* effective uid 0 */
 	atomic_uint_fast64_t losses[APPLY_LOSS_KINDS];
-	pthread_mutex_t callback; /* one callback at a time */
-	pthread_mutex_t store;    /* its handle is one thread's at a time; and of these: */
-	uint32_t judged;          /* the layer that could not be read, + 1 */
-	int verdict;              /* of layer_verify() about it */
+	pthread_mutex_t store; /* its handle is one thread's at a time; and of these: */
+	uint32_t judged;       /* the layer that could not be read, + 1 */
+	int verdict;           /* of layer_verify() about it */
 	struct varve_err why;
 	atomic_bool warned_xattr;
 	pthread_mutex_t big_lock;

@@ -56,7 +56,6 @@ void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 	for (int i = 0; i < APPLY_LOSS_KINDS; i++)
 		atomic_init(&a->losses[i], 0);
 	atomic_init(&a->warned_xattr, false);
-	pthread_mutex_init(&a->callback, NULL);
 	pthread_mutex_init(&a->store, NULL);
 	pthread_mutex_init(&a->big_lock, NULL);
 }
@@ -72,7 +71,6 @@ void apply_shared_done(struct apply_shared *a)
 	spool_placed_done(&a->placed);
 	pthread_mutex_destroy(&a->big_lock);
 	pthread_mutex_destroy(&a->store);
-	pthread_mutex_destroy(&a->callback);
 }
 
 int apply_probe(struct apply_shared *a, struct varve_err *e)
@@ -110,15 +108,16 @@ const char *apply_path(const struct apply_shared *a, uint32_t name, char out[512
 void apply_lose(struct apply_shared *a, uint32_t name, enum apply_loss kind, const char *what)
 {
 	struct buf b;
+	bool taken;
 
 	atomic_fetch_add(&a->losses[kind], 1);
 	if (!a->opt->loss)
 		return;
 	buf_init(&b, 1u << 17);
 	if (!plan_path(a->plan, name, &b)) {
-		pthread_mutex_lock(&a->callback);
+		taken = callback_begin(a->ctx);
 		a->opt->loss(a->opt->user, b.p, what);
-		pthread_mutex_unlock(&a->callback);
+		callback_end(a->ctx, taken);
 	}
 	buf_done(&b);
 }

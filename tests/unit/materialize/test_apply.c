@@ -383,6 +383,63 @@ static void many_small_files(void **state VARVE_UNUSED)
 	mk_free(m);
 }
 
+/* A callback that does not come back (a stopped terminal) keeps one thread, not all of them. */
+enum { MANY = 3000 };
+struct slow {
+	struct place p;
+	unsigned events;
+	bool inside, overlapped, others_finished, told_last;
+	uint64_t done;
+};
+
+static void slow_progress(void *user, const struct varve_progress *ev)
+{
+	struct slow *s = user;
+	struct stat st;
+
+	s->overlapped |= s->inside || ev->done < s->done;
+	s->inside = true;
+	s->done = ev->done;
+	s->told_last = ev->finished;
+	for (int i = 0; i < 2000 && !s->events && !s->others_finished; i++) {
+		s->others_finished = !fstatat(s->p.root, "f2999", &st, AT_SYMLINK_NOFOLLOW);
+		(void)usleep(10000);
+	}
+	s->events++;
+	s->inside = false;
+}
+
+static void slow_callback(void **state VARVE_UNUSED)
+{
+	struct slow slow = {.events = 0};
+	struct varve_ctx ctx = {.progress = slow_progress, .progress_user = &slow};
+	struct varve_store_options so = VARVE_STORE_OPTIONS_INIT;
+	struct varve_losses losses = {0};
+	struct varve_err e = VARVE_ERR_INIT;
+	struct mk *m = mk_new();
+	static char names[MANY][8];
+	char store[64];
+
+	place_begin(&slow.p);
+	(void)snprintf(store, sizeof(store), "%s/store", slow.p.dir);
+	so.path = store;
+	so.create = true;
+	assert_ok(varve_store_open(&m->plan.store, &ctx, &so, &e), &e);
+	for (int i = 0; i < MANY; i++) {
+		(void)snprintf(names[i], sizeof(names[i]), "f%04d", i % 10000);
+		(void)mk_file(m, PLAN_ROOT, names[i], 0644, 0, "", 0);
+	}
+	assert_ok(run(m, &slow.p, 4, &losses, &e), &e);
+	assert_true(slow.others_finished);
+	assert_false(slow.overlapped);
+	assert_true(slow.told_last);
+	assert_true(slow.events >= 2);
+	varve_store_close(m->plan.store);
+	assert_int_equal(fsx_remove_tree(slow.p.top, "store", NULL, NULL, NULL), 0);
+	place_end(&slow.p);
+	mk_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +453,7 @@ int main(void)
 		cmocka_unit_test(same_name_twice_is_told),
 		cmocka_unit_test(filtered_xattrs),
 		cmocka_unit_test(many_small_files),
+		cmocka_unit_test(slow_callback),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
