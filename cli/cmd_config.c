@@ -47,7 +47,7 @@ static int report(struct cli *c, const struct varve_config_check_result *res, st
 static int run_config(struct cli *c, const void *options, int argc, char **argv,
 		      struct varve_err *e)
 {
-	struct varve_config_check_options to = {.size = sizeof(to)};
+	struct varve_config_check_options to = VARVE_CONFIG_CHECK_OPTIONS_INIT;
 	struct varve_config_check_result res = {0};
 	const char *path = argc > 1 ? argv[1] : cli_config_path(c);
 	int r;

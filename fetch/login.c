@@ -10,6 +10,7 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 
 #define HELPER_OUT_MAX 65536u
@@ -202,9 +203,14 @@ int varve_login(const struct varve_ctx *ctx, const char *registry,
 {
 	VARVE_CLEANUP(authwrite_done) struct authwrite w = {.dir = -1};
 	VARVE_FREE char *helper = NULL;
+	struct varve_login_options own;
 	char host[256];
-	int r = check_registry(registry, e);
+	int r = OPTIONS_COPY(&own, opt, auth_file, e);
 
+	if (r < 0)
+		return r;
+	opt = &own;
+	r = check_registry(registry, e);
 	if (r == 0 && (!opt->user || !*opt->user || !opt->password || strchr(opt->user, ':')))
 		r = varve_fail(e, VARVE_E_USAGE,
 			       "a user name (without ':') and a password are needed");

@@ -10,6 +10,7 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/base/options.h"
 #include "store/blob.h"
 
 static void client_cleanup(struct client **c)
@@ -53,9 +54,13 @@ int varve_outdated(struct varve_store *s, struct varve_outdated *items, size_t n
 		   const struct varve_pull_options *opt, struct varve_err *e)
 {
 	VARVE_CLEANUP(client_cleanup) struct client *c = NULL;
+	struct varve_pull_options own;
 	char name[800];
-	int r;
+	int r = OPTIONS_COPY(&own, opt, source, e);
 
+	if (r < 0)
+		return r;
+	opt = &own;
 	if (opt->offline && n)
 		return varve_fail(e, VARVE_E_OFFLINE,
 				  "%s: only the registry knows what the tag means now",

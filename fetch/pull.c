@@ -15,6 +15,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
@@ -541,14 +542,17 @@ int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size, 
 	struct need n = {.digest = *d, .size = size, .kind = VARVE_BLOB_OTHER};
 	struct varve_reference ref;
 	bool url = origin && (!strncmp(origin, "https://", 8) || !strncmp(origin, "http://", 7));
-	int r = url ? 0 : parse_origin(origin, &ref, e);
+	struct varve_pull_options own;
+	int r = OPTIONS_COPY(&own, refetch->options, source, e);
 
+	if (r == 0 && !url)
+		r = parse_origin(origin, &ref, e);
 	if (r < 0)
 		return r;
-	if (refetch->options->offline)
+	if (own.offline)
 		return varve_fail(e, VARVE_E_OFFLINE, "it has to be fetched again from %s",
 				  url ? URL_SAFE(origin) : ref.domain);
-	r = pull_init(&p, refetch->store, refetch->options, e);
+	r = pull_init(&p, refetch->store, &own, e);
 	if (r == 0)
 		p.client->offer_wait = false;
 	if (r == 0 && url)
@@ -596,9 +600,13 @@ int varve_pull(struct varve_store *s, const struct varve_reference *refs, size_t
 	       const struct varve_pull_options *opt, struct varve_pull_result *results,
 	       struct varve_err *e)
 {
-	int r;
+	struct varve_pull_options own;
+	int r = OPTIONS_COPY(&own, opt, source, e);
 
 	memset(results, 0, n * sizeof(*results));
+	if (r < 0)
+		return r;
+	opt = &own;
 	if (opt->source && strcmp(opt->source, "official") != 0 &&
 	    strcmp(opt->source, "registry") != 0)
 		return varve_fail(e, VARVE_E_USAGE,

@@ -11,6 +11,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/lease.h"
@@ -251,9 +252,14 @@ int varve_push(struct varve_store *s, const struct varve_image *image,
 	       struct varve_push_result *ret, struct varve_err *e)
 {
 	VARVE_CLEANUP(push_done) struct push p = {.store = s, .ctx = store_ctx(s), .ret = ret};
-	const struct varve_digest *what = opt->all ? &image->target : &image->manifest;
-	int r;
+	const struct varve_digest *what;
+	struct varve_push_options own;
+	int r = OPTIONS_COPY(&own, opt, all, e);
 
+	if (r < 0)
+		return r;
+	opt = &own;
+	what = opt->all ? &image->target : &image->manifest;
 	*ret = (struct varve_push_result){.digest = *what};
 	if (varve_digest_is_set(&dest->digest) && !varve_digest_equal(&dest->digest, what))
 		return varve_fail(e, VARVE_E_USAGE, "the image has the digest %s",

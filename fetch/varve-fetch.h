@@ -48,6 +48,10 @@ struct varve_config_check_options {
 	void (*finding)(void *user, const char *member, const char *message);
 	void *user;
 };
+#define VARVE_CONFIG_CHECK_OPTIONS_INIT                                                            \
+	{                                                                                          \
+		.size = sizeof(struct varve_config_check_options)                                  \
+	}
 struct varve_config_check_result {
 	char path[4096]; /* the file that was read; "": there is none */
 	unsigned errors;

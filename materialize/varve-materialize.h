@@ -103,7 +103,7 @@ struct varve_install_options {
 	const char *roots;     /* absolute path of the roots dir; made if missing */
 	const char *label;     /* no leading "." or "-", at most 200 bytes */
 	const char *reference; /* canonical; recorded */
-	/* Recorded, as in struct varve_install; may be NULL. */
+	/* Recorded, as in struct varve_install_record; may be NULL. */
 	const char *source, *origin, *settings;
 	const struct varve_digest *target;
 	bool force; /* replace an existing tree of the label; the old one is kept as previous */
@@ -253,7 +253,7 @@ struct varve_tree {
 	uint32_t made;       /* VARVE_MADE_* */
 	uint64_t generation; /* of a previous one: higher ones are newer */
 	struct varve_platform platform;
-	const char *source, *origin, *settings; /* as in struct varve_install */
+	const char *source, *origin, *settings; /* as in struct varve_install_record */
 	struct varve_digest target;
 };
 struct varve_tree_list {

@@ -26,7 +26,7 @@
 #define ID_MAX 64 /* characters of the id of an install */
 
 struct install_change {
-	const struct varve_install *put;
+	const struct varve_install_record *put;
 	size_t n_put;
 	const char *const *del;
 };
@@ -53,8 +53,8 @@ static int change_installs(struct index_txn *t, void *user, struct varve_err *e)
 	return r == 0 ? index_bump(t, e) : r;
 }
 
-int catalog_update_installs(struct varve_store *s, const struct varve_install *put, size_t n_put,
-			    const char *const *del, struct varve_err *e)
+int catalog_update_installs(struct varve_store *s, const struct varve_install_record *put,
+			    size_t n_put, const char *const *del, struct varve_err *e)
 {
 	struct install_change c = {put, n_put, del};
 	size_t i;
@@ -63,7 +63,7 @@ int catalog_update_installs(struct varve_store *s, const struct varve_install *p
 	if (s->read_only) /* the sidecar beside the tree is the record, then */
 		return 0;
 	for (i = 0; r == 0 && i < n_put; i++) {
-		const struct varve_install *in = &put[i];
+		const struct varve_install_record *in = &put[i];
 
 		if (!in->id || !*in->id || strlen(in->id) > ID_MAX || !in->roots || !in->label ||
 		    !in->directory || strlen(in->roots) > 4096)
@@ -74,7 +74,8 @@ int catalog_update_installs(struct varve_store *s, const struct varve_install *p
 	return r < 0 ? r : mirror_update(s, MIRROR_IF_BEHIND, e);
 }
 
-int catalog_put_install(struct varve_store *s, const struct varve_install *in, struct varve_err *e)
+int catalog_put_install(struct varve_store *s, const struct varve_install_record *in,
+			struct varve_err *e)
 {
 	return catalog_update_installs(s, in, 1, NULL, e);
 }

@@ -60,7 +60,8 @@ void catalog_touch(struct varve_store *s, const struct varve_digest *manifest);
 
 /* Installs: the record of in->id is replaced or made. Durable on return. On a read-only store they
  * and state succeed and do nothing, so that one can install from it. */
-int catalog_put_install(struct varve_store *s, const struct varve_install *in, struct varve_err *e);
+int catalog_put_install(struct varve_store *s, const struct varve_install_record *in,
+			struct varve_err *e);
 /* Several records in one transaction; del ids may be NULL-terminated or NULL. */
-int catalog_update_installs(struct varve_store *s, const struct varve_install *put, size_t n_put,
-			    const char *const *del, struct varve_err *e);
+int catalog_update_installs(struct varve_store *s, const struct varve_install_record *put,
+			    size_t n_put, const char *const *del, struct varve_err *e);

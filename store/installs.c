@@ -28,7 +28,7 @@ struct installs {
 	size_t cap;
 };
 
-static int add_strings(struct arena **p, struct varve_install *in, struct span id,
+static int add_strings(struct arena **p, struct varve_install_record *in, struct span id,
 		       const struct span s[INSTALL_STRINGS], struct varve_err *e)
 {
 	const char **out[INSTALL_STRINGS] = {&in->roots,     &in->label,  &in->directory,
@@ -50,7 +50,7 @@ static int add_strings(struct arena **p, struct varve_install *in, struct span i
 static int add_install(void *user, struct span key, struct span value, struct varve_err *e)
 {
 	struct installs *q = user;
-	struct varve_install *more, in;
+	struct varve_install_record *more, in;
 	struct span str[INSTALL_STRINGS];
 	int r;
 

@@ -278,7 +278,7 @@ static const char *const state_names[] = {
 	[VARVE_INSTALL_PREVIOUS] = "previous",
 };
 
-static void write_install(struct jsonw *w, const struct varve_install *in)
+static void write_install(struct jsonw *w, const struct varve_install_record *in)
 {
 	char text[84];
 

@@ -187,7 +187,7 @@ static int put_install(struct index_txn *t, const json *j, struct varve_err *e)
 {
 	const char *ino = json_str(json_get(j, "ino")), *text;
 	uint64_t made = 0;
-	struct varve_install in = {
+	struct varve_install_record in = {
 		.id = json_str(json_get(j, "id")),
 		.roots = json_str(json_get(j, "roots")),
 		.label = json_str(json_get(j, "label")),

@@ -392,7 +392,7 @@ static struct span opt_span(const char *s)
 	return s ? span_str(s) : (struct span){NULL, 0};
 }
 
-void install_record_put(struct buf *b, const struct varve_install *in)
+void install_record_put(struct buf *b, const struct varve_install_record *in)
 {
 	record_add_uint(b, VERSION_INSTALL, 1);
 	record_add_str(b, opt_span(in->roots));
@@ -413,7 +413,8 @@ void install_record_put(struct buf *b, const struct varve_install *in)
 	record_add_digest(b, &in->target);
 }
 
-bool install_record_get(struct span v, struct varve_install *ret, struct span s[INSTALL_STRINGS])
+bool install_record_get(struct span v, struct varve_install_record *ret,
+			struct span s[INSTALL_STRINGS])
 {
 	struct record_in in = {(const unsigned char *)v.p, (const unsigned char *)v.p + v.n, false};
 	uint64_t version = record_uint(&in, 1);
@@ -422,7 +423,7 @@ bool install_record_get(struct span v, struct varve_install *ret, struct span s[
 
 	if (version < VERSION || version > VERSION_INSTALL)
 		return false;
-	*ret = (struct varve_install){0};
+	*ret = (struct varve_install_record){0};
 	for (i = 0; i < 4; i++)
 		s[i] = record_str(&in);
 	ret->manifest = record_digest(&in);

@@ -107,10 +107,11 @@ size_t tag_key(char key[RECORD_KEY_MAX], struct span reference, const struct var
 size_t tag_key_prefix(char key[RECORD_KEY_MAX], struct span reference);
 
 /* --- install: key id --- */
-void install_record_put(struct buf *b, const struct varve_install *in);
+void install_record_put(struct buf *b, const struct varve_install_record *in);
 /* Strings of ret are spans: roots, label, directory, reference, source, origin, settings. */
 #define INSTALL_STRINGS 7
-bool install_record_get(struct span v, struct varve_install *ret, struct span s[INSTALL_STRINGS]);
+bool install_record_get(struct span v, struct varve_install_record *ret,
+			struct span s[INSTALL_STRINGS]);
 
 /* --- pin: key manifest digest --- */
 struct pin_record {

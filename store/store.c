@@ -7,6 +7,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/blob.h"
 #include "store/layout.h"
 #include "store/mirror.h"
@@ -240,10 +241,15 @@ static void store_cleanup(struct varve_store **s)
 int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 		     const struct varve_store_options *opt, struct varve_err *e)
 {
-	VARVE_CLEANUP(store_cleanup) struct varve_store *s = calloc(1, sizeof(*s));
+	VARVE_CLEANUP(store_cleanup) struct varve_store *s = NULL;
+	struct varve_store_options own;
 	bool only_read = false;
-	int r;
+	int r = OPTIONS_COPY(&own, opt, limits.max_link_work, e);
 
+	if (r < 0)
+		return r;
+	opt = &own;
+	s = calloc(1, sizeof(*s));
 	if (!s)
 		return varve_fail_oom(e);
 	s->root = -1;

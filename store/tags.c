@@ -189,7 +189,7 @@ struct untag {
 static int refuse_installed(void *user, struct span key, struct span value, struct varve_err *e)
 {
 	const struct untag *u = user;
-	struct varve_install in;
+	struct varve_install_record in;
 	struct span s[INSTALL_STRINGS];
 	char label[512];
 

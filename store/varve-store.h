@@ -16,11 +16,21 @@ extern "C" {
 
 #define VARVE_SIZE_UNKNOWN UINT64_MAX
 
+/*
+ * Option structs here and in the other headers begin with their size, which their initialiser sets.
+ * The library reads what that covers, and takes 0 for members that it does not: so a program runs
+ * with an older and with a newer library than the one that it was compiled for. VARVE_E_USAGE: the
+ * size is 0, or less than the struct ever had.
+ */
+
 struct varve_store;
 struct varve_layer_ops;
 struct varve_spool;
 
-/* What a layer or an image may ask of us; the member "limits" of the configuration. */
+/*
+ * What a layer or an image may ask of us; the member "limits" of the configuration. Inside another
+ * struct its size is not looked at: that of the outer one counts.
+ */
 struct varve_limits {
 	size_t size;
 	uint64_t max_layer_bytes;   /* uncompressed; 0: 64 GiB */
@@ -186,7 +196,7 @@ enum varve_install_state {
 	VARVE_INSTALL_READY,     /* whole */
 	VARVE_INSTALL_PREVIOUS,  /* the previous generation of a label */
 };
-struct varve_install {
+struct varve_install_record {
 	const char *id;    /* 16 hex characters */
 	const char *roots; /* absolute path of the roots dir */
 	const char *label; /* "debian_sid" */
@@ -215,7 +225,7 @@ struct varve_install {
 #define VARVE_MADE_NO_LINKS      32u /* some hard links had to be copies */
 #define VARVE_MADE_KEEP_DIRLINKS 64u /* with varve_plan_options.keep_dirlinks */
 struct varve_install_list {
-	struct varve_install *items;
+	struct varve_install_record *items;
 	size_t n;
 	void *priv;
 };

@@ -11,6 +11,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 
 #define CONFIG_MAX    (1u << 20)
@@ -242,12 +243,13 @@ static void on_check(void *user, bool error, const char *member, const char *mes
 int varve_config_check(const char *path, const struct varve_config_check_options *opt,
 		       struct varve_config_check_result *ret, struct varve_err *e)
 {
-	struct check_state s = {.opt = *opt, .result = ret};
+	struct check_state s = {.result = ret};
 	struct varve_config *c = NULL;
-	int r;
+	int r = OPTIONS_COPY(&s.opt, opt, user, e);
 
 	memset(ret, 0, sizeof(*ret));
-	r = load(&c, path, on_check, &s, e);
+	if (r == 0)
+		r = load(&c, path, on_check, &s, e);
 	if (r < 0)
 		return r;
 	if (c->path)

@@ -17,6 +17,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
 
@@ -282,10 +283,13 @@ static void diff_done(struct diff *d)
 int varve_diff(struct varve_plan *p, const char *tree, const struct varve_diff_options *opt,
 	       struct varve_diff_result *ret, struct varve_err *e)
 {
-	struct diff d = {.p = p, .ret = ret, .opt = opt, .e = e};
-	int r = 0;
+	struct varve_diff_options own;
+	struct diff d = {.p = p, .ret = ret, .opt = &own, .e = e};
+	int r = OPTIONS_COPY(&own, opt, user, e);
 
 	memset(ret, 0, sizeof(*ret));
+	if (r < 0)
+		return r;
 	diff_attr_init(&d);
 	buf_init(&d.path, PATH_CEILING);
 	d.inodes = calloc(p->n_inodes, sizeof(*d.inodes));

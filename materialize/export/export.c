@@ -13,6 +13,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/catalog.h"
@@ -194,20 +195,23 @@ int varve_export(struct varve_store *s, const struct varve_image *images, size_t
 		 const struct varve_export_options *opt, struct varve_export_result *ret,
 		 struct varve_err *e)
 {
+	struct varve_export_options own;
 	struct export x = {
 		.s = s,
 		.ctx = store_ctx(s),
-		.opt = opt,
+		.opt = &own,
 		.ret = ret,
 		.images = images,
 		.n = n,
-		.name = opt->fd >= 0 || !opt->path ? "standard output" : opt->path,
 	};
 	VARVE_CLEANUP(lease_cleanup) struct lease *lease = NULL;
 	size_t i;
-	int r;
+	int r = OPTIONS_COPY(&own, opt, plan, e);
 
-	*ret = (struct varve_export_result){.format = opt->format};
+	if (r < 0)
+		return r;
+	x.name = own.fd >= 0 || !own.path ? "standard output" : own.path;
+	*ret = (struct varve_export_result){.format = own.format};
 	r = export_target(&x, e);
 	if (r == 0)
 		r = lease_begin(&lease, s, "export", e);

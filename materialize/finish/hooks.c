@@ -12,6 +12,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/options.h"
 
 #define HOOK_MAX        (1u << 20)
 #define HOOKS_MAX       8
@@ -347,11 +348,15 @@ int varve_hooks_run(int rootfd, const struct varve_hook_options *opt, struct var
 		    struct varve_err *e)
 {
 	struct varve_hook_result result = {0};
+	struct varve_hook_options own;
 	struct candidates c = {.n = 0};
-	struct logged log = {.o = opt, .fd = -1};
+	struct logged log = {.o = &own, .fd = -1};
 	struct buf text;
-	int x = 0;
+	int x = OPTIONS_COPY(&own, opt, user, e);
 
+	if (x < 0)
+		return x;
+	opt = &own;
 	if (opt->directory)
 		list_candidates(opt, &c);
 	buf_init(&text, HOOK_MAX);

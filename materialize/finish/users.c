@@ -12,6 +12,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/options.h"
 
 #define FIRST_ID  1000u
 #define LAST_ID   60000u
@@ -428,14 +429,17 @@ static int check_names(const struct varve_user_options *opt, struct varve_err *e
 
 int varve_user_check(const struct varve_user_options *opt, struct varve_err *e)
 {
-	struct carry c = {.opt = opt, .rootfd = -1};
-	int x = check_names(opt, e);
+	struct varve_user_options own;
+	struct carry c = {.opt = &own, .rootfd = -1};
+	int x = OPTIONS_COPY(&own, opt, user, e);
 
+	if (x >= 0)
+		x = check_names(&own, e);
 	if (x < 0)
 		return x;
 	carry_begin(&c);
 	x = open_from(&c, e);
-	if (x >= 0 && strcmp(opt->name, "root"))
+	if (x >= 0 && strcmp(own.name, "root"))
 		x = read_user(&c, e);
 	carry_end(&c);
 	return x;
@@ -459,9 +463,12 @@ int varve_user_find(int rootfd, const char *name, struct varve_err *e)
 int varve_user_carry(int rootfd, const struct varve_user_options *opt,
 		     struct varve_user_result *ret, struct varve_err *e)
 {
-	struct carry c = {.opt = opt, .rootfd = rootfd};
-	int x = check_names(opt, e);
+	struct varve_user_options own;
+	struct carry c = {.opt = &own, .rootfd = rootfd};
+	int x = OPTIONS_COPY(&own, opt, user, e);
 
+	if (x >= 0)
+		x = check_names(&own, e);
 	if (x < 0)
 		return x;
 	carry_begin(&c);
@@ -477,5 +484,5 @@ int varve_user_carry(int rootfd, const struct varve_user_options *opt,
 			.gid = c.new_gid,
 			.renumbered = c.new_uid != c.uid || c.new_gid != c.gid,
 		};
-	return x < 0 ? varve_wrap(e, x, "carry user %s", TEXT_SAFE(opt->name)) : 0;
+	return x < 0 ? varve_wrap(e, x, "carry user %s", TEXT_SAFE(own.name)) : 0;
 }

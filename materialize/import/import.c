@@ -18,6 +18,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
@@ -276,10 +277,19 @@ static int set_origin(struct import *im, struct varve_err *e)
 int varve_import(struct varve_store *s, const char *path, int fd,
 		 const struct varve_import_options *opt, struct varve_err *e)
 {
-	struct import im = {.s = s, .ctx = store_ctx(s), .opt = opt, .path = path};
-	VARVE_CLOSE int own = -1;
-	int r;
+	struct varve_import_options own;
+	struct varve_limits limits;
+	struct import im = {.s = s, .ctx = store_ctx(s), .opt = &own, .path = path};
+	VARVE_CLOSE int opened = -1;
+	int r = OPTIONS_COPY(&own, opt, user, e);
 
+	if (r == 0 && own.limits) {
+		r = OPTIONS_COPY(&limits, own.limits, max_link_work, e);
+		own.limits = &limits;
+	}
+	if (r < 0)
+		return r;
+	opt = &own;
 	if (varve_store_is_read_only(s))
 		return varve_fail(e, VARVE_E_READONLY, "%s: the store is read-only",
 				  varve_store_path(s));
@@ -288,13 +298,13 @@ int varve_import(struct varve_store *s, const char *path, int fd,
 	else
 		varve_platform_host(&im.platform);
 	if (fd < 0) {
-		own = open(path, O_RDONLY | O_CLOEXEC);
-		if (own < 0 && errno == ENOENT)
+		opened = open(path, O_RDONLY | O_CLOEXEC);
+		if (opened < 0 && errno == ENOENT)
 			return varve_fail(e, VARVE_E_NOTFOUND, "%s: no such file or directory",
 					  TEXT_SAFE(path));
-		if (own < 0)
+		if (opened < 0)
 			return varve_fail_errno(e, "%s", TEXT_SAFE(path));
-		fd = own;
+		fd = opened;
 	}
 	r = set_origin(&im, e);
 	if (r == 0)

@@ -12,6 +12,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/blob.h"
 #include "store/catalog.h"
 #include "store/lease.h"
@@ -223,17 +224,19 @@ int varve_plan_new(struct varve_plan **ret, struct varve_store *s, const struct 
 		   const struct varve_plan_options *opt, struct varve_err *e)
 {
 	struct varve_plan_options o = VARVE_PLAN_OPTIONS_INIT;
-	struct varve_plan *p = calloc(1, sizeof(*p));
-	struct plan_priv *v = calloc(1, sizeof(*v));
-	int r;
+	int r = opt ? OPTIONS_COPY(&o, opt, limits.max_link_work, e) : 0;
+	struct varve_plan *p;
+	struct plan_priv *v;
 
+	if (r < 0)
+		return r;
+	p = calloc(1, sizeof(*p));
+	v = calloc(1, sizeof(*v));
 	if (!p || !v) {
 		free(p);
 		free(v);
 		return varve_fail_oom(e);
 	}
-	if (opt)
-		memcpy(&o, opt, VARVE_MIN(opt->size, sizeof(o)));
 	o.limits = store_limits_or(s, &o.limits);
 	p->store = s;
 	p->keep_dirlinks = o.keep_dirlinks;

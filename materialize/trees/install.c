@@ -22,6 +22,7 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/base/options.h"
 #include "store/blob.h"
 #include "store/catalog.h"
 
@@ -52,7 +53,7 @@ static unsigned cpus(void)
 
 static int check_reference(const struct job *j, const struct tree *t, struct varve_err *e)
 {
-	const struct varve_install *in = t->record;
+	const struct varve_install_record *in = t->record;
 	const char *mine = j->opt->reference;
 
 	if (!in || !varve_digest_is_set(&in->manifest)) {
@@ -293,7 +294,7 @@ static uint32_t how_made(const struct job *j)
 
 static int put_record(struct job *j, struct varve_err *e)
 {
-	struct varve_install in = {
+	struct varve_install_record in = {
 		.id = j->id,
 		.roots = j->roots.path,
 		.label = j->opt->label,
@@ -440,10 +441,14 @@ int varve_install(struct varve_store *s, struct varve_plan *p,
 		  const struct varve_install_options *opt, struct varve_install_result *ret,
 		  struct varve_err *e)
 {
-	struct job j = {.store = s, .plan = p, .opt = opt, .stage = {.fd = -1}};
+	struct varve_install_options own;
+	struct job j = {.store = s, .plan = p, .opt = &own, .stage = {.fd = -1}};
 	int lock = -1;
-	int x;
+	int x = OPTIONS_COPY(&own, opt, finish, e);
 
+	if (x < 0)
+		return x;
+	opt = &own;
 	x = label_check(opt->label, e);
 	if (x < 0)
 		return x;

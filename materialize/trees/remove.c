@@ -11,6 +11,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/json.h"
+#include "store/base/options.h"
 #include <dirent.h>
 
 void sidecar_sweep(const struct roots *r, const struct tree_scan *s)
@@ -325,10 +326,14 @@ static int remove_locked(const struct roots *r, const char *label,
 int varve_remove_tree(struct varve_store *s, const char *label,
 		      const struct varve_switch_options *opt, struct varve_err *e)
 {
+	struct varve_switch_options own;
 	struct condemned c = {0};
 	struct roots r;
-	int x, y;
+	int x = OPTIONS_COPY(&own, opt, user, e), y;
 
+	if (x < 0)
+		return x;
+	opt = &own;
 	x = roots_open(&r, s, opt->roots, false, e);
 	if (x < 0)
 		return x;

@@ -8,6 +8,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
+#include "store/base/options.h"
 #include "store/catalog.h"
 
 static int fail_unknown(const struct roots *r, const struct tree_scan *s, const char *label,
@@ -63,7 +64,7 @@ static int adopt(const struct roots *r, const struct tree_scan *s, const struct 
 		 struct varve_err *e)
 {
 	bool again = tree_is_remembered(s, t);
-	struct varve_install in = {
+	struct varve_install_record in = {
 		.roots = r->path,
 		.label = t->label,
 		.directory = t->directory,
@@ -168,8 +169,12 @@ int varve_switch(struct varve_store *s, const char *label, const struct varve_sw
 	struct tree_scan scan;
 	const struct tree *to;
 	struct roots r;
-	int x;
+	struct varve_switch_options own;
+	int x = OPTIONS_COPY(&own, opt, user, e);
 
+	if (x < 0)
+		return x;
+	opt = &own;
 	x = tree_scan_open(&r, &scan, s, opt->roots, e);
 	if (x < 0)
 		return x;
@@ -293,8 +298,12 @@ int varve_rollback_to(struct varve_store *s, const char *label, uint64_t generat
 	struct varve_switch_result result = {0};
 	struct tree_scan scan;
 	struct roots r;
-	int x;
+	struct varve_switch_options own;
+	int x = OPTIONS_COPY(&own, opt, user, e);
 
+	if (x < 0)
+		return x;
+	opt = &own;
 	x = tree_scan_open(&r, &scan, s, opt->roots, e);
 	if (x < 0)
 		return x;

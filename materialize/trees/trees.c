@@ -86,7 +86,7 @@ static int read_directory(const struct roots *r, struct tree_scan *s, struct var
  * directory born after the install only inherited the number of one that was deleted behind our
  * back.
  */
-static bool record_fits(const struct varve_install *in, const struct tree *t)
+static bool record_fits(const struct varve_install_record *in, const struct tree *t)
 {
 	if (in->ino != t->ino || t->odd)
 		return false;
@@ -95,8 +95,8 @@ static bool record_fits(const struct varve_install *in, const struct tree *t)
 	return t->kind == TREE_ACTIVE || !strcmp(in->label, t->label);
 }
 
-static const struct varve_install *find_record(const struct varve_install_list *l,
-					       const struct tree *t)
+static const struct varve_install_record *find_record(const struct varve_install_list *l,
+						      const struct tree *t)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (record_fits(&l->items[i], t))

@@ -51,10 +51,10 @@ struct tree {
 	char label[256]; /* "": not known */
 	uint64_t generation;
 	uint64_t ino;
-	int64_t born;                       /* 0: not known */
-	bool odd;                           /* no directory (a symlink, a file), or a mount point */
-	bool hidden;                        /* odd, and there may be a tree below it */
-	const struct varve_install *record; /* NULL: not made by us, or its record is lost */
+	int64_t born; /* 0: not known */
+	bool odd;     /* no directory (a symlink, a file), or a mount point */
+	bool hidden;  /* odd, and there may be a tree below it */
+	const struct varve_install_record *record; /* NULL: not made by us, or its record is lost */
 };
 struct tree_scan {
 	struct tree *trees; /* sorted by directory name */
@@ -97,7 +97,8 @@ bool label_from_directory(const char *directory, enum tree_kind *ret_kind, char 
 void label_from_tree(int rootfd, char label[256]);
 
 /* --- sidecars (trees_sidecar.c) --- */
-int sidecar_write(const struct roots *r, const struct varve_install *in, struct varve_err *e);
+int sidecar_write(const struct roots *r, const struct varve_install_record *in,
+		  struct varve_err *e);
 /* Missing is fine. */
 void sidecar_remove(const struct roots *r, const char *label, const char *id);
 /* All that can be read; damaged ones are skipped. Free with sidecar_list_free. */

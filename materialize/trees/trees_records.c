@@ -9,7 +9,7 @@
 
 bool tree_is_remembered(const struct tree_scan *s, const struct tree *t)
 {
-	const struct varve_install *first = s->sidecars.items;
+	const struct varve_install_record *first = s->sidecars.items;
 
 	return t->record && t->kind != TREE_DELETED && s->sidecars.n && t->record >= first &&
 	       t->record < first + s->sidecars.n;
@@ -23,7 +23,7 @@ static enum varve_install_state state_of(enum tree_kind kind)
 }
 
 /* Or it may be: below a mount nobody can see. */
-static bool on_disk(const struct tree_scan *s, const struct varve_install *in)
+static bool on_disk(const struct tree_scan *s, const struct varve_install_record *in)
 {
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tree *t = &s->trees[i];
@@ -45,7 +45,7 @@ static size_t gone(const struct roots *r, const struct tree_scan *s, const char 
 	if (fstat(r->fd, &st))
 		return 0;
 	for (size_t i = 0; i < s->records.n; i++) {
-		const struct varve_install *in = &s->records.items[i];
+		const struct varve_install_record *in = &s->records.items[i];
 
 		if (in->dev == (uint64_t)st.st_dev && !on_disk(s, in))
 			ids[n++] = in->id;
@@ -56,7 +56,7 @@ static size_t gone(const struct roots *r, const struct tree_scan *s, const char 
 int tree_records_update(const struct roots *r, const char *const *del, struct varve_err *e)
 {
 	struct tree_scan s = {0};
-	VARVE_FREE struct varve_install *put = NULL;
+	VARVE_FREE struct varve_install_record *put = NULL;
 	VARVE_FREE const char **ids = NULL;
 	size_t n_put = 0, n_ids = 0, n_del = 0;
 	struct stat st;
@@ -78,7 +78,7 @@ int tree_records_update(const struct roots *r, const char *const *del, struct va
 		ids[n_ids++] = del[i];
 	for (size_t i = 0; i < s.n && !fstat(r->fd, &st); i++) {
 		const struct tree *t = &s.trees[i];
-		struct varve_install in;
+		struct varve_install_record in;
 
 		if (!t->record || t->kind == TREE_DELETED)
 			continue;

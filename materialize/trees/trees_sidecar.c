@@ -32,7 +32,7 @@ static bool is_sidecar(const char *name)
 	return !strncmp(name, ".rootfs_", 8) && n > k && !strcmp(name + n - k, SIDECAR_SUFFIX);
 }
 
-int sidecar_write(const struct roots *r, const struct varve_install *in, struct varve_err *e)
+int sidecar_write(const struct roots *r, const struct varve_install_record *in, struct varve_err *e)
 {
 	char name[256], platform[84], number[24];
 	struct jsonw w;
@@ -85,7 +85,7 @@ static const char *copy_str(const json *j, const char *key)
 	return v ? strdup(v) : NULL;
 }
 
-static void install_done(struct varve_install *in)
+static void install_done(struct varve_install_record *in)
 {
 	free((void *)(uintptr_t)in->id);
 	free((void *)(uintptr_t)in->label);
@@ -96,13 +96,13 @@ static void install_done(struct varve_install *in)
 	free((void *)(uintptr_t)in->settings);
 }
 
-static bool parse_sidecar(const struct buf *b, struct varve_install *in)
+static bool parse_sidecar(const struct buf *b, struct varve_install_record *in)
 {
 	JSON_FREE json *j = NULL;
 	uint64_t made = 0;
 	const char *text;
 
-	*in = (struct varve_install){0};
+	*in = (struct varve_install_record){0};
 	if (json_parse(&j, b->p, b->n, SIDECAR_MAX, NULL) < 0)
 		return false;
 	text = json_str(json_get(j, "schema"));
@@ -139,8 +139,8 @@ static bool parse_sidecar(const struct buf *b, struct varve_install *in)
 static int add_sidecar(const struct roots *r, const char *name, struct varve_install_list *l,
 		       struct varve_err *e)
 {
-	struct varve_install in = {0};
-	struct varve_install *p;
+	struct varve_install_record in = {0};
+	struct varve_install_record *p;
 	struct buf b;
 	bool ok;
 

@@ -10,6 +10,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/layout.h"
 
 #include <stdarg.h>
@@ -120,10 +121,15 @@ static int check_parts(struct check *c, struct varve_err *e)
 int varve_store_check(struct varve_store *s, const struct varve_check_options *opt,
 		      struct varve_check_result *ret, struct varve_err *e)
 {
-	struct check c = {.store = s, .opt = opt, .result = ret};
-	int r = opt->repair || opt->rebuild ? store_need_write(s, e) : 0;
+	struct varve_check_options own;
+	struct check c = {.store = s, .opt = &own, .result = ret};
+	int r = OPTIONS_COPY(&own, opt, user, e);
 
 	*ret = (struct varve_check_result){0};
+	if (r < 0)
+		return r;
+	opt = &own;
+	r = opt->repair || opt->rebuild ? store_need_write(s, e) : 0;
 	if (r == 0)
 		r = check_layout(&c, e);
 	if (r == 0 && opt->rebuild)

@@ -217,7 +217,7 @@ int check_tags(struct check *c, struct varve_err *e)
 
 /* --- installed trees --- */
 
-static void check_tree(struct check *c, const struct varve_install *in)
+static void check_tree(struct check *c, const struct varve_install_record *in)
 {
 	VARVE_CLOSE int roots = open(in->roots, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
@@ -240,7 +240,8 @@ static void check_tree(struct check *c, const struct varve_install *in)
 }
 
 /* The image of a tree is kept (invariant I5): recorded here, or in a lower store. */
-static int check_tree_image(struct check *c, const struct varve_install *in, struct varve_err *e)
+static int check_tree_image(struct check *c, const struct varve_install_record *in,
+			    struct varve_err *e)
 {
 	uint32_t image = graph_find_image(&c->g, &in->manifest);
 	uint32_t blob = graph_find_blob(&c->g, &in->manifest);

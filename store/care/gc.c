@@ -5,6 +5,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
+#include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/care/gc_files.h"
 #include "store/care/gc_mark.h"
@@ -255,9 +256,14 @@ int varve_store_gc(struct varve_store *s, const struct varve_gc_options *opt,
 		   struct varve_gc_result *ret, struct varve_err *e)
 {
 	VARVE_CLEANUP(gc_done) struct gc gc = {0};
-	int r = opt->dry_run ? 0 : store_need_write(s, e);
+	struct varve_gc_options own;
+	int r = OPTIONS_COPY(&own, opt, user, e);
 
 	*ret = (struct varve_gc_result){0};
+	if (r < 0)
+		return r;
+	opt = &own;
+	r = opt->dry_run ? 0 : store_need_write(s, e);
 	if (r == 0)
 		r = make_plan(&gc, s, opt, e);
 	if (r == 0 && !opt->dry_run) {

@@ -202,7 +202,7 @@ static int mark_foreign(void *user, const struct varve_digest *d, const char *na
  * A record whose tree is gone keeps nothing. But only if its roots directory is there and on the
  * file system that it was on: an unmounted disk must not free its images.
  */
-static bool tree_is_gone(const struct varve_install *in)
+static bool tree_is_gone(const struct varve_install_record *in)
 {
 	VARVE_CLOSE int roots = open(in->roots, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
@@ -220,7 +220,7 @@ static int mark_installs(struct gc_state *st, struct varve_err *e)
 	int r = 0;
 
 	for (i = 0; r == 0 && i < st->installs.n; i++) {
-		const struct varve_install *in = &st->installs.items[i];
+		const struct varve_install_record *in = &st->installs.items[i];
 		struct marker m = {st, 0, e};
 
 		st->install_gone[i] = tree_is_gone(in);

@@ -97,7 +97,7 @@ static void put_file(struct place *p, const char *tree, const char *dir, const c
 static void record(struct place *p, const char *directory, const char *label)
 {
 	struct varve_err e = VARVE_ERR_INIT;
-	struct varve_install in = {
+	struct varve_install_record in = {
 		.roots = p->roots,
 		.label = label,
 		.directory = directory,
@@ -572,7 +572,7 @@ static void numbers_used_again(void **state VARVE_UNUSED)
 static void records_from_sidecars(void **state VARVE_UNUSED)
 {
 	struct varve_err e = VARVE_ERR_INIT;
-	struct varve_install in = {
+	struct varve_install_record in = {
 		.id = "0123456789abcdef",
 		.label = "a_1",
 		.reference = "docker.io/library/a:1",

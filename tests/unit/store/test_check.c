@@ -275,12 +275,12 @@ static void assert_all_there(struct fixture *f, const struct fixture_image *pinn
 static struct fixture_image fill(struct fixture *f)
 {
 	static const char *const de[] = {"layer d", "layer e", NULL};
-	struct varve_install in = {.id = "0123456789abcdef",
-				   .roots = "/nonexistent/roots",
-				   .label = "one_1",
-				   .directory = "rootfs",
-				   .ino = 0xffffffffffffff01u,
-				   .state = VARVE_INSTALL_READY};
+	struct varve_install_record in = {.id = "0123456789abcdef",
+					  .roots = "/nonexistent/roots",
+					  .label = "one_1",
+					  .directory = "rootfs",
+					  .ino = 0xffffffffffffff01u,
+					  .state = VARVE_INSTALL_READY};
 	struct fixture_image pinned = fixture_image(f, NULL, NULL, de);
 
 	fixture_image(f, "one:1", NULL, ab);
@@ -550,12 +550,12 @@ static void an_installed_tree_keeps_its_image(void **state)
 	struct fixture *f = *state;
 	struct seen s = {.f = f};
 	struct fixture_image one = fixture_image(f, NULL, NULL, ab);
-	struct varve_install in = {.id = "0123456789abcdef",
-				   .roots = f->dir,
-				   .label = "one",
-				   .directory = "store",
-				   .manifest = one.manifest,
-				   .state = VARVE_INSTALL_READY};
+	struct varve_install_record in = {.id = "0123456789abcdef",
+					  .roots = f->dir,
+					  .label = "one",
+					  .directory = "store",
+					  .manifest = one.manifest,
+					  .state = VARVE_INSTALL_READY};
 	struct stat st;
 
 	assert_int_equal(stat(f->path, &st), 0);
@@ -650,11 +650,11 @@ static void a_backup_is_restored(void **state)
 	static const char *const rest[] = {"VERSION", "oci-layout", "lock",   "gate", "db",
 					   "aux",     "tmp",        "leases", "trash"};
 	struct varve_store_options opt = VARVE_STORE_OPTIONS_INIT;
-	struct varve_install in = {.id = "0123456789abcdef",
-				   .roots = "/nonexistent",
-				   .label = "one",
-				   .directory = "rootfs_one",
-				   .state = VARVE_INSTALL_READY};
+	struct varve_install_record in = {.id = "0123456789abcdef",
+					  .roots = "/nonexistent",
+					  .label = "one",
+					  .directory = "rootfs_one",
+					  .state = VARVE_INSTALL_READY};
 	struct varve_check_result r;
 	struct seen s = {.f = f};
 	char text[1000];

@@ -231,12 +231,12 @@ static void installs_hold_their_image(void **state)
 	struct fixture *f = *state;
 	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
 	struct fixture_image one = fixture_image(f, "one:1", NULL, ab);
-	struct varve_install in = {.id = "0123456789abcdef",
-				   .roots = f->dir,
-				   .label = "one_1",
-				   .directory = "rootfs_one_1",
-				   .manifest = one.manifest,
-				   .state = VARVE_INSTALL_READY};
+	struct varve_install_record in = {.id = "0123456789abcdef",
+					  .roots = f->dir,
+					  .label = "one_1",
+					  .directory = "rootfs_one_1",
+					  .manifest = one.manifest,
+					  .state = VARVE_INSTALL_READY};
 	struct varve_install_list l;
 	char tree[200];
 	struct stat st;
@@ -268,14 +268,14 @@ static void installs_hold_their_image(void **state)
 	assert_int_equal(run(f, &opt).removed_blobs, 0);
 }
 
-static struct varve_install tree_of(struct fixture *f, const struct varve_digest *manifest)
+static struct varve_install_record tree_of(struct fixture *f, const struct varve_digest *manifest)
 {
-	struct varve_install in = {.id = "0123456789abcdef",
-				   .roots = f->dir,
-				   .label = "one_1",
-				   .directory = "rootfs_one_1",
-				   .manifest = *manifest,
-				   .state = VARVE_INSTALL_READY};
+	struct varve_install_record in = {.id = "0123456789abcdef",
+					  .roots = f->dir,
+					  .label = "one_1",
+					  .directory = "rootfs_one_1",
+					  .manifest = *manifest,
+					  .state = VARVE_INSTALL_READY};
 	char tree[200];
 	struct stat st;
 
@@ -297,7 +297,7 @@ static void an_installed_image_cannot_be_removed(void **state)
 	struct fixture *f = *state;
 	struct varve_gc_options opt = VARVE_GC_OPTIONS_INIT;
 	struct fixture_image one = fixture_image(f, NULL, NULL, ab);
-	struct varve_install in = tree_of(f, &one.manifest);
+	struct varve_install_record in = tree_of(f, &one.manifest);
 	char text[500];
 
 	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);

@@ -35,13 +35,13 @@ static void open_makes_a_layout(void **state)
 /* Records of version byte 1 do not say how the tree was made. */
 static void old_install_record(void **state)
 {
-	struct varve_install in = {.roots = "/r",
-				   .label = "l",
-				   .directory = "d",
-				   .state = VARVE_INSTALL_READY,
-				   .generation = 7,
-				   .made = VARVE_MADE_RECORDED | VARVE_MADE_NO_OWNERS};
-	struct varve_install out;
+	struct varve_install_record in = {.roots = "/r",
+					  .label = "l",
+					  .directory = "d",
+					  .state = VARVE_INSTALL_READY,
+					  .generation = 7,
+					  .made = VARVE_MADE_RECORDED | VARVE_MADE_NO_OWNERS};
+	struct varve_install_record out;
 	struct span s[INSTALL_STRINGS];
 	const size_t source = 3 * 2 + 1; /* three strings and a digest that are not there */
 	struct buf b;
