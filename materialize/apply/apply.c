@@ -42,9 +42,7 @@ struct apply {
 	uint32_t n_layers, layers_left, cap_layers;
 	struct moves *moves; /* the spooled ones */
 	uint32_t n_moves, next_move;
-	struct batch *queue_first, **queue_last;
-	struct batch *free_batches;
-	unsigned n_batches, max_batches;
+	struct batch_queue queue;
 	uint32_t next_plain;
 	bool dirs_started, dirs_ready, failed;
 	bool telling;  /* one thread is in the caller's callback */
@@ -61,12 +59,12 @@ static int write_batch(struct apply_worker *w, const struct batch *b, struct var
 	int r = 0;
 
 	for (size_t i = 0; i < b->n_pieces && r >= 0; i++) {
-		const struct piece *p = &b->pieces[i];
+		const struct batch_piece *p = &b->pieces[i];
 
-		if (p->big)
-			r = apply_big_piece(w, p->big, p->off, b->bytes + p->pos, p->n, e);
+		if (p->body.file)
+			r = apply_big_piece(w, p, b->bytes + p->pos, e);
 		else
-			r = apply_file(w, p->inode, b->bytes + p->pos, e);
+			r = apply_file(w, (uint32_t)p->body.id, b->bytes + p->pos, e);
 	}
 	return r;
 }
@@ -118,36 +116,6 @@ static struct layer *claim_layer(struct apply *a)
 			fresh = l;
 	}
 	return fresh;
-}
-
-static struct batch *take_batch(struct apply *a)
-{
-	struct batch *b = a->free_batches;
-
-	if (b) {
-		a->free_batches = b->next;
-	} else if (a->n_batches < a->max_batches) {
-		b = calloc(1, sizeof(*b));
-		if (b)
-			b->bytes = malloc(BATCH_BYTES);
-		if (!b || !b->bytes) {
-			free(b);
-			return NULL;
-		}
-		a->n_batches++;
-	} else {
-		return NULL;
-	}
-	b->next = NULL;
-	b->n_pieces = 0;
-	b->used = 0;
-	return b;
-}
-
-static void give_batch(struct apply *a, struct batch *b)
-{
-	b->next = a->free_batches;
-	a->free_batches = b;
 }
 
 /* Add up what a worker did. True: it is to tell *ret, and no other thread does meanwhile. */
@@ -219,7 +187,7 @@ static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *
 		return r < 0 ? r : 1;
 	}
 	l = claim_layer(a);
-	b = l ? take_batch(a) : NULL;
+	b = l ? batch_take(&a->queue) : NULL;
 	if (b) {
 		bool hungry = a->idle && a->n_layers < a->cap_layers;
 		bool done = false, more = false;
@@ -240,19 +208,15 @@ static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *
 		l->claimed = false;
 		l->done = done;
 		a->layers_left -= done;
-		*a->queue_last = b;
-		a->queue_last = &b->next;
+		batch_put(&a->queue, b);
 		return r < 0 ? r : 1;
 	}
-	b = a->dirs_ready ? a->queue_first : NULL;
+	b = a->dirs_ready ? batch_next(&a->queue) : NULL;
 	if (b) {
-		a->queue_first = b->next;
-		if (!a->queue_first)
-			a->queue_last = &a->queue_first;
 		pthread_mutex_unlock(&a->lock);
 		r = write_batch(w, b, e);
 		pthread_mutex_lock(&a->lock);
-		give_batch(a, b);
+		batch_give(&a->queue, b);
 		return r < 0 ? r : 1;
 	}
 	if (a->dirs_ready && a->next_move < a->n_moves) {
@@ -277,7 +241,7 @@ static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *
 		pthread_mutex_lock(&a->lock);
 		return r < 0 ? r : 1;
 	}
-	if (l && !a->n_batches)
+	if (l && !a->queue.n)
 		return varve_fail_oom(e); /* not even one buffer */
 	return a->dirs_ready && !a->layers_left && a->next_move == a->n_moves &&
 			       a->next_plain >= n_inodes
@@ -371,8 +335,7 @@ static int apply_init(struct apply *a, const struct varve_plan *p, const struct 
 	a->shared.ctx = p->store ? store_ctx(p->store) : NULL;
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->changed, NULL);
-	a->queue_last = &a->queue_first;
-	a->max_batches = VARVE_MAX(BATCHES_MAX, 2 * o->threads);
+	batch_queue_init(&a->queue, VARVE_MAX(BATCHES_MAX, 2 * o->threads));
 	a->cap_layers = (uint32_t)n + PARTS_MAX;
 	a->layers = calloc(a->cap_layers, sizeof(*a->layers));
 	a->moves = calloc(n + 1, sizeof(*a->moves));
@@ -389,24 +352,11 @@ static int apply_init(struct apply *a, const struct varve_plan *p, const struct 
 	return apply_probe(&a->shared, e);
 }
 
-static void free_batches(struct batch *b)
-{
-	while (b) {
-		struct batch *next = b->next;
-
-		free(b->pieces);
-		free(b->bytes);
-		free(b);
-		b = next;
-	}
-}
-
 static void apply_done(struct apply *a)
 {
 	for (uint32_t i = 0; i < a->n_layers; i++)
 		layer_stream_free(a->layers[i].stream);
-	free_batches(a->queue_first);
-	free_batches(a->free_batches);
+	batch_queue_done(&a->queue);
 	free(a->layers);
 	for (uint32_t i = 0; i < a->n_moves; i++)
 		free(a->moves[i].to_inflate);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "materialize/disk/dir_cache.h"
+#include "materialize/layer/batch.h"
 #include "materialize/plan/plan.h"
 #include "materialize/spool/spool.h"
 #include "store/base/err.h"
@@ -48,7 +49,6 @@ enum apply_loss {
 	APPLY_LOSS_OTHER,
 	APPLY_LOSS_KINDS,
 };
-struct apply_big;
 /* What all threads share. */
 struct apply_shared {
 	const struct varve_plan *plan;
@@ -67,7 +67,7 @@ struct apply_shared {
 	struct varve_err why;
 	atomic_bool warned_xattr;
 	pthread_mutex_t big_lock;
-	struct apply_big *bigs; /* all of them, open or not */
+	struct body_file *bigs; /* all of them, open or not */
 };
 void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 		       const struct apply_options *o);
@@ -88,17 +88,8 @@ struct apply_worker {
 	uint64_t dirty;        /* what they and their metadata take on the disk */
 };
 
-/* A file whose body comes in several pieces, maybe to several threads. */
-struct apply_big {
-	struct apply_big *next;
-	uint32_t inode;
-	int fd; /* -1: not made yet, or done */
-	atomic_uint_fast64_t remaining;
-	pthread_mutex_t lock;
-};
 /* NULL without memory; apply_shared_done frees it. */
-struct apply_big *apply_big_new(struct apply_shared *a, uint32_t inode);
-void apply_big_free(struct apply_big *b);
+struct body_file *apply_big_new(struct apply_shared *a, uint64_t body_len);
 
 /* mkdir of every directory, parents first. */
 int apply_directories(struct apply_worker *w, struct varve_err *e);
@@ -109,9 +100,10 @@ int apply_file(struct apply_worker *w, uint32_t inode, const void *body, struct 
 /* A regular file whose body lies, whole and with its time, in its place or in a directory of the
  * spool. */
 int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve_err *e);
-/* A piece of a file's stored body; the last one to come finishes and closes the file. */
-int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, const void *p,
-		    size_t n, struct varve_err *e);
+/* A piece of the stored body of a file that is in several batches; the last one to come finishes
+ * and closes the file. */
+int apply_big_piece(struct apply_worker *w, const struct batch_piece *piece, const void *p,
+		    struct varve_err *e);
 /* Whatever is no directory and has no body: symlinks, devices, FIFOs, empty files. */
 int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e);
 

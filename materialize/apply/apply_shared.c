@@ -13,31 +13,17 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-struct apply_big *apply_big_new(struct apply_shared *a, uint32_t inode)
+struct body_file *apply_big_new(struct apply_shared *a, uint64_t body_len)
 {
-	struct apply_big *b = calloc(1, sizeof(*b));
+	struct body_file *f = body_file_new(body_len);
 
-	if (!b)
+	if (!f)
 		return NULL;
-	b->inode = inode;
-	b->fd = -1;
-	atomic_init(&b->remaining, apply_inode(a, inode)->body_len);
-	pthread_mutex_init(&b->lock, NULL);
 	pthread_mutex_lock(&a->big_lock);
-	b->next = a->bigs;
-	a->bigs = b;
+	f->next = a->bigs;
+	a->bigs = f;
 	pthread_mutex_unlock(&a->big_lock);
-	return b;
-}
-
-void apply_big_free(struct apply_big *b)
-{
-	if (!b)
-		return;
-	if (b->fd >= 0)
-		(void)close(b->fd);
-	pthread_mutex_destroy(&b->lock);
-	free(b);
+	return f;
 }
 
 static const char *plan_dir_name(const void *user, uint32_t id, uint32_t *ret_parent)
@@ -63,9 +49,9 @@ void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 void apply_shared_done(struct apply_shared *a)
 {
 	while (a->bigs) {
-		struct apply_big *next = a->bigs->next;
+		struct body_file *next = a->bigs->next;
 
-		apply_big_free(a->bigs);
+		body_file_free(a->bigs);
 		a->bigs = next;
 	}
 	spool_placed_done(&a->placed);

@@ -319,39 +319,42 @@ int apply_spooled(struct apply_worker *w, uint32_t inode, int from, struct varve
 	return in->n_names > 1 ? make_links(w, in, e) : 0;
 }
 
-static int big_fd(struct apply_worker *w, struct apply_big *b, struct varve_err *e)
+static int big_fd(struct apply_worker *w, struct body_file *f, const struct plan_inode *in,
+		  struct varve_err *e)
 {
 	int fd;
 
-	pthread_mutex_lock(&b->lock);
-	if (b->fd < 0)
-		b->fd = create_file(w, apply_inode(w->a, b->inode), e);
-	fd = b->fd;
+	pthread_mutex_lock(&f->lock);
+	if (f->fd < 0)
+		f->fd = create_file(w, in, e);
+	fd = f->fd;
 	if (fd < 0)
-		b->fd = -1;
-	pthread_mutex_unlock(&b->lock);
+		f->fd = -1;
+	pthread_mutex_unlock(&f->lock);
 	return fd;
 }
 
-int apply_big_piece(struct apply_worker *w, struct apply_big *b, uint64_t off, const void *p,
-		    size_t n, struct varve_err *e)
+int apply_big_piece(struct apply_worker *w, const struct batch_piece *piece, const void *p,
+		    struct varve_err *e)
 {
-	const struct plan_inode *in = apply_inode(w->a, b->inode);
-	int fd = big_fd(w, b, e);
+	const struct plan_inode *in = apply_inode(w->a, (uint32_t)piece->body.id);
+	struct body_file *f = piece->body.file;
+	int fd = big_fd(w, f, in, e);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = in->n_extents ? write_sparse(fd, in, off, p, n) : fsx_pwrite_all(fd, p, n, off);
+	r = in->n_extents ? write_sparse(fd, in, piece->off, p, piece->n)
+			  : fsx_pwrite_all(fd, p, piece->n, piece->off);
 	if (r)
 		return fail_at(w->a, in->first_name, "cannot write", e);
-	w->written += n;
-	w->dirty += n;
-	if (atomic_fetch_sub(&b->remaining, n) != n)
+	w->written += piece->n;
+	w->dirty += piece->n;
+	if (!body_file_less(f, piece->n))
 		return 0;
 	r = finish_file(w, fd, in, e);
 	(void)close(fd); /* every other piece is done with it */
-	b->fd = -1;
+	f->fd = -1;
 	return r;
 }
 

@@ -17,11 +17,21 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 
-#define BATCHES_MAX 16u          /* filled and not yet written, all layers together: 16 MiB */
-#define SMALL_FILE  (128u << 10) /* is not cut at the end of a batch */
+#define BATCHES_MAX 16u /* filled and not yet written, all layers together: 16 MiB */
 #define TREE        "tree"
 
 /* --- cutting --- */
+
+/* Holds the lock, and gives it up while it waits or writes. */
+static void write_or_wait(struct spool_layer *l)
+{
+	struct batch *b = batch_next(&l->sp->queue);
+
+	if (b)
+		spool_write(l->sp, b, &l->dirs);
+	else
+		pthread_cond_wait(&l->sp->changed, &l->sp->lock);
+}
 
 /* An empty batch. When all are filled, the reader writes one itself: it would only wait. NULL
  * without memory. */
@@ -31,69 +41,43 @@ static struct batch *take_batch(struct spool_layer *l)
 	struct batch *b;
 
 	pthread_mutex_lock(&sp->lock);
-	while (!sp->free_batches && sp->n_batches >= BATCHES_MAX) {
-		if (sp->queue_first)
-			spool_write_first(sp, &l->dirs);
-		else
-			pthread_cond_wait(&sp->changed, &sp->lock);
-	}
-	b = sp->free_batches;
-	if (b)
-		sp->free_batches = b->next;
-	else
-		sp->n_batches++;
+	while (!batch_queue_has_empty(&sp->queue))
+		write_or_wait(l);
+	b = batch_take(&sp->queue);
 	pthread_mutex_unlock(&sp->lock);
-	if (!b) {
-		b = calloc(1, sizeof(*b));
-		if (b)
-			b->bytes = malloc(BATCH_BYTES);
-		if (!b || !b->bytes) {
-			free(b);
-			pthread_mutex_lock(&sp->lock);
-			sp->n_batches--;
-			pthread_mutex_unlock(&sp->lock);
-			return NULL;
-		}
-	}
-	b->next = NULL;
-	b->layer = l;
-	b->n_pieces = 0;
-	b->used = 0;
+	if (b)
+		b->layer = l;
 	return b;
 }
 
 static void submit(struct spool_layer *l)
 {
 	struct varve_spool *sp = l->sp;
-	struct batch *b = l->batch;
+	struct batch *b = VARVE_TAKE(l->batch);
 
-	l->batch = NULL;
 	if (!b)
 		return;
 	pthread_mutex_lock(&sp->lock);
 	if (b->n_pieces) {
-		*sp->queue_last = b;
-		sp->queue_last = &b->next;
+		batch_put(&sp->queue, b);
 		l->pending++;
 	} else {
-		b->next = sp->free_batches;
-		sp->free_batches = b;
+		batch_give(&sp->queue, b);
 	}
 	pthread_cond_broadcast(&sp->changed);
 	pthread_mutex_unlock(&sp->lock);
 }
 
-/* A large body of which no more pieces will come: whoever is last closes it. */
+/* Of the body that was coming there will be no more pieces. Whoever writes the last of those that
+ * came closes its file; that may be nobody any more. */
 static void abandon_body(struct spool_layer *l)
 {
-	struct big *b = VARVE_TAKE(l->big);
+	struct body_file *f = VARVE_TAKE(l->body.file);
 	uint64_t missing = l->left;
 
 	l->left = 0;
-	if (!b || !missing || atomic_fetch_sub(&b->remaining, missing) != missing)
-		return;
-	(void)close(b->fd);
-	free(b);
+	if (f && missing && body_file_less(f, missing))
+		body_file_free(f);
 }
 
 static void give_up(struct spool_layer *l, const char *why)
@@ -102,20 +86,6 @@ static void give_up(struct spool_layer *l, const char *why)
 		log_info(l->sp->ctx, "spool", "layer %s: %s: it will be read again",
 			 DIGEST_STR(&l->blob), why);
 	abandon_body(l);
-}
-
-static struct piece *add_piece(struct batch *b)
-{
-	if (b->n_pieces == b->cap) {
-		size_t cap = b->cap ? 2 * b->cap : 64;
-		struct piece *p = realloc(b->pieces, cap * sizeof(*p));
-
-		if (!p)
-			return NULL;
-		b->pieces = p;
-		b->cap = cap;
-	}
-	return &b->pieces[b->n_pieces++];
 }
 
 /* Where the tree has a place for it. NULL: nowhere, or no memory; it is found by its number then.
@@ -148,36 +118,44 @@ static struct spool_place *place_of(struct spool_layer *l, const struct tar_entr
 	return at;
 }
 
+/* A body that will lie in several batches: its file is made at once. */
+static void begin_file(struct spool_layer *l)
+{
+	struct body_file *f = body_file_new(l->body.len);
+	const char *why = "out of memory";
+
+	if (f) {
+		f->fd = spool_create_body(l, &l->dirs, &l->body);
+		why = strerror(errno);
+	}
+	if (f && f->fd >= 0) {
+		l->body.file = f;
+		return;
+	}
+	body_file_free(f);
+	l->left = 0;
+	give_up(l, why);
+}
+
 void spool_layer_entry(struct spool_layer *l, const struct tar_entry *t)
 {
 	if (!l || atomic_load(&l->failed))
 		return;
 	l->left = 0;
-	l->big = NULL;
+	l->body.file = NULL;
 	if ((t->flags & TAR_HARDLINK) || !S_ISREG(t->mode) || !t->body_len || t->n_extents)
 		return;
-	l->file = (struct piece){.body_off = t->body_off,
-				 .place = place_of(l, t),
-				 .mtime = t->mtime,
-				 .mtime_ns = t->mtime_ns,
-				 .mode = t->mode};
+	l->body = (struct body){.id = t->body_off,
+				.len = t->body_len,
+				.place = place_of(l, t),
+				.mtime = t->mtime,
+				.mtime_ns = t->mtime_ns,
+				.mode = t->mode};
 	l->left = t->body_len;
-	if (l->batch && t->body_len <= SMALL_FILE && t->body_len > BATCH_BYTES - l->batch->used)
+	if (batch_ends_before(l->batch, t->body_len))
 		submit(l);
-	if (t->body_len <= SMALL_FILE)
-		return;
-	l->big = calloc(1, sizeof(*l->big));
-	if (!l->big) {
-		give_up(l, "out of memory");
-		return;
-	}
-	atomic_init(&l->big->remaining, t->body_len);
-	l->big->fd = spool_create_body(l, &l->dirs, &l->file);
-	if (l->big->fd < 0) {
-		l->left = 0;
-		free(VARVE_TAKE(l->big));
-		give_up(l, strerror(errno));
-	}
+	if (t->body_len > batch_room(l->batch))
+		begin_file(l);
 }
 
 void spool_layer_body(struct spool_layer *l, const void *bytes, size_t n)
@@ -187,34 +165,18 @@ void spool_layer_body(struct spool_layer *l, const void *bytes, size_t n)
 	if (!l)
 		return;
 	while (n && l->left) {
-		struct piece *p;
-		size_t k;
+		size_t k = (size_t)VARVE_MIN((uint64_t)n, l->left);
 
-		if (l->batch && l->batch->used == BATCH_BYTES)
+		if (!batch_room(l->batch))
 			submit(l);
 		if (!l->batch)
 			l->batch = take_batch(l);
-		if (!l->batch) {
+		if (l->batch)
+			k = batch_add(l->batch, &l->body, l->body.len - l->left, from, k);
+		if (!l->batch || !k) {
 			give_up(l, "out of memory");
 			return;
 		}
-		k = VARVE_MIN(n, BATCH_BYTES - l->batch->used);
-		k = (size_t)VARVE_MIN((uint64_t)k, l->left);
-		p = l->batch->n_pieces ? &l->batch->pieces[l->batch->n_pieces - 1] : NULL;
-		if (!p || p->body_off != l->file.body_off) {
-			p = add_piece(l->batch);
-			if (!p) {
-				give_up(l, "out of memory");
-				return;
-			}
-			*p = l->file;
-			p->pos = l->batch->used;
-			p->big = l->big;
-		}
-		memcpy(l->batch->bytes + l->batch->used, from, k);
-		p->n += (uint32_t)k;
-		l->batch->used += (uint32_t)k;
-		l->file.off += k;
 		l->left -= k;
 		from += k;
 		n -= k;
@@ -251,20 +213,6 @@ static void layer_drop(struct spool_layer *l)
 	if (!left)
 		spool_forget_places(l);
 	(void)fsx_remove_tree(l->sp->dir, l->name, NULL, NULL, NULL);
-}
-
-/* Holds the lock, or is alone. */
-static void free_batches(struct varve_spool *sp)
-{
-	while (sp->free_batches) {
-		struct batch *b = sp->free_batches;
-
-		sp->free_batches = b->next;
-		sp->n_batches--;
-		free(b->pieces);
-		free(b->bytes);
-		free(b);
-	}
 }
 
 struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_digest *blob)
@@ -305,15 +253,11 @@ void spool_layer_end(struct spool_layer *l, bool ok)
 	abandon_body(l);
 	submit(l);
 	pthread_mutex_lock(&sp->lock);
-	while (l->pending) {
-		if (sp->queue_first)
-			spool_write_first(sp, &l->dirs);
-		else
-			pthread_cond_wait(&sp->changed, &sp->lock);
-	}
+	while (l->pending)
+		write_or_wait(l);
 	l->done = !atomic_load(&l->failed);
 	if (--sp->n_reading == 0) /* what comes now, the plan, needs memory as well */
-		free_batches(sp);
+		batch_free_empty(&sp->queue);
 	pthread_mutex_unlock(&sp->lock);
 	if (!l->done)
 		layer_drop(l);
@@ -433,7 +377,7 @@ int varve_spool_new(struct varve_spool **ret, const struct varve_ctx *ctx, const
 		return varve_fail_oom(e);
 	sp->ctx = ctx;
 	sp->roots = sp->dir = -1;
-	sp->queue_last = &sp->queue_first;
+	batch_queue_init(&sp->queue, BATCHES_MAX);
 	pthread_mutex_init(&sp->lock, NULL);
 	pthread_cond_init(&sp->changed, NULL);
 	sp->ops = *varve_layer_ops();
@@ -488,7 +432,7 @@ void varve_spool_free(struct varve_spool *sp)
 		layer_free(sp->layers);
 		sp->layers = next;
 	}
-	free_batches(sp);
+	batch_queue_done(&sp->queue);
 	if (sp->dir >= 0) {
 		(void)fsx_remove_tree(sp->roots, sp->name, NULL, NULL, NULL);
 		(void)close(sp->dir);
