@@ -2,6 +2,7 @@
 /* The stages of a pull: resolve, documents, what is missing, transfers, one commit per image. */
 #include "fetch/blobs/pull.h"
 #include "fetch/blobs/blobs.h"
+#include "fetch/blobs/finish.h"
 #include "fetch/resolve.h"
 #include "fetch/schema1.h"
 
@@ -72,51 +73,6 @@ static void tell_resolve(const struct pull *p, const char *name, bool finished)
 	progress_emit(p->ctx, &ev);
 }
 
-/* --- what is stored --- */
-
-/* Its record says that it is complete: are the files still there? */
-static int blobs_present(struct pull *p, const struct varve_image *im, struct varve_err *e)
-{
-	struct varve_blob_list layers = {0};
-	int r = varve_store_layers(p->store, &im->manifest, &layers, e);
-
-	if (r < 0)
-		return r;
-	r = blob_stat(p->store, &im->manifest, NULL, e);
-	if (r > 0)
-		r = blob_stat(p->store, &im->config, NULL, e);
-	for (size_t i = 0; r > 0 && i < layers.n; i++)
-		r = blob_stat(p->store, &layers.items[i].digest, NULL, e);
-	varve_blob_list_free(&layers);
-	return r;
-}
-
-/* 1: the image of a name is stored as a whole; *ret says which. */
-static int stored_image(struct pull *p, const char *name, struct varve_pull_result *ret,
-			struct varve_err *e)
-{
-	struct varve_image_list list = {0};
-	int r = varve_store_find(p->store, name, &p->platform, &list, NULL);
-
-	if (r < 0 && !p->explicit_platform)
-		r = varve_store_find(p->store, name, NULL, &list, NULL);
-	if (r == -VARVE_E_NOTFOUND)
-		return 0;
-	if (r < 0)
-		return varve_store_find(p->store, name, &p->platform, &list, e);
-	r = list.n == 1 && list.items[0].complete ? blobs_present(p, &list.items[0], e) : 0;
-	if (r > 0) {
-		ret->target = list.items[0].target;
-		ret->manifest = list.items[0].manifest;
-		ret->n_layers = list.items[0].n_layers;
-		ret->bytes_reused = list.items[0].size;
-		ret->unchanged = true;
-		catalog_touch(p->store, &ret->manifest);
-	}
-	varve_image_list_free(&list);
-	return r;
-}
-
 /* The name under which the store knows a reference: its digest if it has one. */
 static const char *stored_name(const struct varve_reference *ref, char buf[800])
 {
@@ -131,7 +87,7 @@ static int offline(struct pull *p, const struct varve_reference *ref, struct var
 		   struct varve_err *e)
 {
 	char name[800];
-	int r = stored_image(p, stored_name(ref, name), ret, e);
+	int r = finish_stored(p, stored_name(ref, name), NULL, ret, e);
 
 	if (r < 0)
 		return r;
@@ -153,7 +109,7 @@ static int unchanged(struct pull *p, struct image_job *im, struct varve_err *e)
 	int r;
 
 	if (varve_digest_is_set(&im->ref->digest))
-		return stored_image(p, stored_name(im->ref, name), im->result, e);
+		return finish_stored(p, stored_name(im->ref, name), NULL, im->result, e);
 	(void)stored_name(im->ref, name);
 	r = catalog_get_tag(p->store, name, &p->platform, &tag, &priv, e);
 	if (r == 0 && !p->explicit_platform)
@@ -164,7 +120,7 @@ static int unchanged(struct pull *p, struct image_job *im, struct varve_err *e)
 	if (r == 0 && varve_digest_equal(&now, &tag.target)) {
 		/* If blobs are missing, the manifest of the store is good for the way there. */
 		im->target = now;
-		r = stored_image(p, name, im->result, e);
+		r = finish_stored(p, name, NULL, im->result, e);
 	}
 	free(priv);
 	return r;
@@ -315,60 +271,6 @@ static bool all_there(struct pull *p, const struct image_job *im)
 	return pull_need(p, &im->doc->config.digest)->there;
 }
 
-/* diffIDs of what was read must be those of the config: else the image is corrupt although each
- * blob is right. */
-static int check_diff_ids(struct pull *p, const struct image_job *im, const struct oci_config *c,
-			  struct varve_err *e)
-{
-	if (c->n_diff_ids != im->doc->n_layers)
-		return varve_fail(e, VARVE_E_FORMAT,
-				  "the manifest has %zu layers, its config names %zu",
-				  im->doc->n_layers, c->n_diff_ids);
-	for (size_t i = 0; i < c->n_diff_ids; i++) {
-		const struct need *n = pull_need(p, &im->doc->layers[i].digest);
-
-		if (n->has_facts && n->facts.compression != VARVE_COMP_SQUASHFS &&
-		    !varve_digest_equal(&n->facts.diff_id, &c->diff_ids[i]))
-			return varve_fail(e, VARVE_E_DIGEST,
-					  "layer %zu of %zu has the diffID %s, the config says %s: "
-					  "the image is broken at its source",
-					  i + 1, c->n_diff_ids, DIGEST_STR(&n->facts.diff_id),
-					  DIGEST_STR(&c->diff_ids[i]));
-	}
-	return 0;
-}
-
-static int check_config(struct pull *p, struct image_job *im, struct varve_err *e)
-{
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
-	struct oci_config *c = NULL;
-	char has[84], want[84];
-	int r;
-
-	buf_init(&b, OCI_CONFIG_MAX);
-	r = blob_read(p->store, &im->doc->config.digest, &b, e);
-	if (r == 0)
-		r = oci_config_parse(&c, b.p, b.n, e);
-	if (r < 0)
-		return varve_wrap(e, r, "config %s", DIGEST_STR(&im->doc->config.digest));
-	if (!im->n_parents && *c->platform.os &&
-	    (strcmp(c->platform.os, p->platform.os) != 0 ||
-	     strcmp(c->platform.arch, p->platform.arch) != 0)) {
-		(void)varve_platform_str(&c->platform, has);
-		(void)varve_platform_str(&p->platform, want);
-		if (p->explicit_platform)
-			r = varve_fail(e, VARVE_E_NOPLATFORM, "no image for %s; there are: %s",
-				       want, has);
-		else
-			log_warn(p->ctx, "fetch", "the image is for %s, this machine is %s", has,
-				 want);
-	}
-	if (r == 0)
-		r = check_diff_ids(p, im, c, e);
-	oci_config_free(c);
-	return r;
-}
-
 static size_t list_blobs(struct pull *p, const struct image_job *im, const char *origin,
 			 struct catalog_blob *out)
 {
@@ -400,8 +302,7 @@ static size_t list_blobs(struct pull *p, const struct image_job *im, const char 
 static int record(struct pull *p, struct image_job *im, bool commit_image, struct varve_err *e)
 {
 	VARVE_FREE struct catalog_blob *blobs = calloc(im->n_docs + p->n_needs + 1, sizeof(*blobs));
-	char origin[600], familiar[800], canonical[800];
-	struct varve_reference name = *im->ref;
+	char origin[600];
 	struct catalog_tag tag = {.source = "registry", .origin = origin};
 	struct catalog_commit c = {0};
 
@@ -417,17 +318,9 @@ static int record(struct pull *p, struct image_job *im, bool commit_image, struc
 	c.n_parents = im->n_parents;
 	c.extra = im->schema1 ? &im->target : NULL;
 	c.n_extra = im->schema1 ? 1 : 0;
-	if (varve_digest_is_set(&name.digest))
-		name.tag[0] = 0; /* what the tag means was not asked */
-	tag.name = varve_reference_familiar(&name, familiar);
-	tag.reference = varve_reference_canonical(&name, canonical);
 	tag.place = *im->result->resolved_at ? im->result->resolved_at : NULL;
 	tag.target = im->target;
-	tag.manifest = im->manifest;
-	tag.platform = p->platform;
-	tag.explicit_platform = p->explicit_platform;
-	c.tag = &tag;
-	return catalog_commit(p->store, &c, e);
+	return finish_commit(p, im->ref, &c, &tag, e);
 }
 
 static void fill_result(struct pull *p, const struct image_job *im)
@@ -437,27 +330,14 @@ static void fill_result(struct pull *p, const struct image_job *im)
 	res->target = im->target;
 	res->manifest = im->manifest;
 	res->n_layers = im->doc ? im->doc->n_layers : im->schema1->n_layers;
-	res->unchanged = true;
-	for (size_t i = 0; i < p->n_needs; i++) {
-		const struct need *n = &p->needs[i];
-
-		/* A blob that several references need counts for the first one. */
-		if (n->repo != im->repo)
-			continue;
-		if (n->fetched) {
-			res->n_fetched++;
-			res->bytes_fetched += n->wire_bytes;
-			res->unchanged = false;
-		} else if (n->size != VARVE_SIZE_UNKNOWN) {
-			res->bytes_reused += n->size;
-		}
-	}
+	finish_result(p, im->repo, res);
 }
 
 static int finish_image(struct pull *p, struct image_job *im, struct varve_err *e)
 {
 	char name[800];
-	int r = im->schema1 ? pull_convert_schema1(p, im, e) : check_config(p, im, e);
+	int r = im->schema1 ? pull_convert_schema1(p, im, e)
+			    : finish_check_config(p, im->doc, im->n_parents > 0, e);
 
 	if (r < 0)
 		(void)record(p, im, false, NULL);

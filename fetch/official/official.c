@@ -3,6 +3,7 @@
  * layout. */
 #include "fetch/official/official.h"
 #include "fetch/blobs/blobs.h"
+#include "fetch/blobs/finish.h"
 #include "fetch/official/official_arch.h"
 #include "fetch/official/official_made.h"
 #include "store/state.h"
@@ -247,6 +248,7 @@ static int with_sources(struct official *o, struct made *m, const struct dockerf
 	r = pull_blobs(o->p, e);
 	if (r == 0)
 		r = build_image(o, m, urls, add->n_sources, e);
+	m->n_layers = add->n_sources;
 	if (r == 0)
 		r = made_needs(o, m, e);
 	for (size_t i = 0; r == 0 && i < o->p->n_needs; i++) {
@@ -403,33 +405,15 @@ static int need_blob(struct official *o, struct made *m, const struct oci_descri
 	return r == 0 ? official_add_need(o, url.p, &n, e) : r;
 }
 
-static int check_diff_ids(struct official *o, const struct oci_manifest *doc, struct varve_err *e)
+static int layer_facts(struct official *o, const struct oci_manifest *doc, struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
-	struct oci_config *c = NULL;
-	size_t i;
-	int r;
+	int r = 0;
 
-	buf_init(&b, OCI_CONFIG_MAX);
-	r = blob_read(o->p->store, &doc->config.digest, &b, e);
-	if (r == 0)
-		r = oci_config_parse(&c, b.p, b.n, e);
-	if (r == 0 && c->n_diff_ids != doc->n_layers)
-		r = varve_fail(e, VARVE_E_FORMAT, "%zu layers, but the config has %zu diffIDs",
-			       doc->n_layers, c->n_diff_ids);
-	for (i = 0; r == 0 && i < doc->n_layers; i++) {
+	for (size_t i = 0; r == 0 && i < doc->n_layers; i++) {
 		struct need *n = pull_need(o->p, &doc->layers[i].digest);
 
-		if (n)
-			r = made_facts(o, n, e);
-		if (r == 0 && n && !varve_digest_equal(&n->facts.diff_id, &c->diff_ids[i]))
-			r = varve_fail(e, VARVE_E_DIGEST,
-				       "layer %zu unpacks to %s, the config "
-				       "says %s",
-				       i + 1, DIGEST_STR(&n->facts.diff_id),
-				       DIGEST_STR(&c->diff_ids[i]));
+		r = n ? made_facts(o, n, e) : 0;
 	}
-	oci_config_free(c);
 	return r;
 }
 
@@ -450,7 +434,10 @@ static int from_layout(struct official *o, struct made *m, struct varve_err *e)
 	if (r == 0)
 		r = pull_blobs(o->p, e);
 	if (r == 0)
-		r = check_diff_ids(o, doc, e);
+		r = layer_facts(o, doc, e);
+	if (r == 0)
+		r = finish_check_config(o->p, doc, false, e);
+	m->n_layers = doc ? doc->n_layers : 0;
 	if (r == 0)
 		r = made_needs(o, m, e);
 	oci_manifest_free(doc);
@@ -459,69 +446,12 @@ static int from_layout(struct official *o, struct made *m, struct varve_err *e)
 
 /* --- one image --- */
 
-/* 1: the tag came from this very place before, and all of it is stored. */
-static int is_stored(struct official *o, const char *reference, const char *origin,
-		     struct varve_pull_result *ret, struct varve_err *e)
+static int commit(struct official *o, const struct made *m, struct varve_err *e)
 {
-	struct varve_image_list list = {0};
-	int r = varve_store_find(o->p->store, reference, &o->p->platform, &list, NULL);
+	struct catalog_tag tag = {.source = "official", .origin = m->origin, .target = m->manifest};
+	struct catalog_commit c = {.blobs = m->blobs, .n_blobs = m->n, .manifest = m->manifest};
 
-	(void)e;
-	if (r < 0)
-		return 0;
-	r = list.n == 1 && list.items[0].complete && list.items[0].source &&
-	    !strcmp(list.items[0].source, "official") && list.items[0].origin &&
-	    !strcmp(list.items[0].origin, origin);
-	if (r) {
-		ret->target = list.items[0].target;
-		ret->manifest = list.items[0].manifest;
-		ret->n_layers = list.items[0].n_layers;
-		ret->bytes_reused = list.items[0].size;
-		ret->unchanged = true;
-		catalog_touch(o->p->store, &ret->manifest);
-	}
-	varve_image_list_free(&list);
-	return r;
-}
-
-static int commit(struct official *o, const struct made *m, const char *reference,
-		  struct varve_err *e)
-{
-	char familiar[800];
-	struct catalog_tag tag = {
-		.name = varve_reference_familiar(o->ref, familiar),
-		.reference = reference,
-		.source = "official",
-		.origin = m->origin,
-		.target = m->manifest,
-		.manifest = m->manifest,
-		.platform = o->p->platform,
-		.explicit_platform = o->p->explicit_platform,
-	};
-	struct catalog_commit c = {
-		.blobs = m->blobs, .n_blobs = m->n, .manifest = m->manifest, .tag = &tag};
-
-	return catalog_commit(o->p->store, &c, e);
-}
-
-static void fill_result(const struct official *o, const struct made *m,
-			struct varve_pull_result *ret)
-{
-	size_t i;
-
-	ret->target = ret->manifest = m->manifest;
-	ret->unchanged = true;
-	for (i = 0; i < o->p->n_needs; i++) {
-		const struct need *n = &o->p->needs[i];
-
-		ret->n_layers += n->kind == VARVE_BLOB_LAYER;
-		if (n->fetched) {
-			ret->n_fetched++;
-			ret->bytes_fetched += n->wire_bytes;
-			ret->unchanged = false;
-		}
-	}
-	(void)snprintf(ret->resolved_at, sizeof(ret->resolved_at), "%.255s", o->place.repo);
+	return finish_commit(o->p, o->ref, &c, &tag, e);
 }
 
 static void write_origin(const struct official *o, char ret[VARVE_ORIGIN_MAX])
@@ -540,7 +470,7 @@ static int pull_one(struct official *o, struct varve_pull_result *ret, struct va
 		return r;
 	(void)varve_reference_canonical(o->ref, reference);
 	write_origin(o, m.origin);
-	r = is_stored(o, reference, m.origin, ret, e);
+	r = finish_stored(o->p, reference, m.origin, ret, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	if (!strcmp(o->place.builder, "oci-import"))
@@ -550,9 +480,13 @@ static int pull_one(struct official *o, struct varve_pull_result *ret, struct va
 	if (r < 0)
 		r = varve_wrap(e, r, "%s at %.12s", URL_SAFE(o->place.repo), o->place.commit);
 	if (r == 0)
-		r = commit(o, &m, reference, e);
-	if (r == 0)
-		fill_result(o, &m, ret);
+		r = commit(o, &m, e);
+	if (r == 0) {
+		ret->target = ret->manifest = m.manifest;
+		ret->n_layers = m.n_layers;
+		finish_result(o->p, NULL, ret);
+		(void)snprintf(ret->resolved_at, sizeof(ret->resolved_at), "%.255s", o->place.repo);
+	}
 	free(m.blobs);
 	return r;
 }

@@ -7,6 +7,7 @@
 /* What an image was made of, for its commit. */
 struct made {
 	struct varve_digest manifest;
+	size_t n_layers;
 	struct catalog_blob *blobs;
 	size_t n;
 	char origin[VARVE_ORIGIN_MAX]; /* "<repository>@<commit>:<directory>/<file>" */
