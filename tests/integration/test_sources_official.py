@@ -361,6 +361,38 @@ class Official(Case):
             self.assertIn(says, self.pull(config, (1, 4), varve).err)
             self.assertNothingLeft(varve)
 
+    def layout_source(self, **image):
+        """The source of an image that is a layout in the tree. Returns (configuration, descriptor of its manifest)."""
+        layout = self.layout()
+        descriptor = layout.image("img", [Tar().file("f", os.urandom(5000))], **image)
+        manifest = json.loads(layout.read(descriptor))
+        files = {f"d/blobs/sha256/{d['digest'][7:]}": layout.read(d)
+                 for d in (descriptor, manifest["config"], *manifest["layers"])}
+        files["d/oci-layout"] = '{"imageLayoutVersion":"1.0.0"}'
+        files["d/index.json"] = (layout.path / "index.json").read_text()
+        _, config = self.source(self.LIBRARY + "Builder: oci-import\nFile: index.json\n", files)
+        return config, manifest
+
+    def test_ends_like_a_registry(self):
+        """What is checked of a config, and what counts as stored, are the same for every source."""
+        config, manifest = self.layout_source()
+        self.pull(config)
+        again = self.varve.json("--config", config, "pull", "--source", "official", "img")["images"][0]
+        self.assertEqual((again["unchanged"], again["bytes_fetched"]), (True, 0))
+        self.varve.blob(manifest["layers"][0]["digest"][7:]).unlink()  # behind the store's back
+        self.pull(config)
+        self.assertCleanStore(self.varve, "--read-data")
+
+    def test_platform_of_a_layout(self):
+        config, _ = self.layout_source(platform=("linux", "s390x", ""))
+        host = self.varve.run("--config", config, "pull", "--source", "official", "img")
+        self.assertIn("the image is for linux/s390x", host.err)
+        varve = self.new_varve()
+        asked = varve.run("--config", config, "pull", "--source", "official", "--platform", "linux/amd64", "img", status=None)
+        self.assertEqual(asked.status, 3, asked)
+        self.assertIn("no image for linux/amd64; there are: linux/s390x", asked.err)
+        self.assertNothingLeft(varve)
+
     def test_repair(self):
         """A blob that has rotted comes again from its URL."""
         tar = Tar().file("f", os.urandom(100_000)).bytes()
