@@ -2,6 +2,7 @@
 /* The text of a configuration file into a struct; pure. */
 #include "fetch/config/config_read.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #define REGISTRIES_MAX 1000u
 #define LIST_MAX       256u
 #define JOBS_MAX       16u
+#define RETRIES_MAX    100u
 /* How far limits can be raised: what the memory of a plan, its buffers and the stack bear. */
 #define ENTRIES_MAX    1000000000u
 #define PATH_BYTES_MAX 65535u
@@ -22,7 +24,6 @@
 #define LINK_WORK_MAX  1000000000000u
 
 struct reader {
-	struct varve_config *c;
 	config_finding finding;
 	void *user;
 	char at[512]; /* the member that is being read */
@@ -73,6 +74,24 @@ static char *copy(struct reader *rd, const char *s)
 
 /* --- values --- */
 
+/* A member of an object of the file, and where in its struct it goes. */
+struct field {
+	const char *name;
+	enum field_kind {
+		FIELD_BOOL,     /* bool */
+		FIELD_TEXT,     /* char * */
+		FIELD_TEXTS,    /* char **, NULL-terminated */
+		FIELD_DURATION, /* unsigned, milliseconds */
+		FIELD_COUNT,    /* unsigned, from min to max */
+		FIELD_COUNT64,  /* uint64_t, from min to max */
+		FIELD_SIZE,     /* uint64_t, bytes */
+		FIELD_OTHER,    /* what read makes of it */
+	} kind;
+	size_t offset;
+	uint64_t min, max;
+	void (*read)(struct reader *rd, const json *j, void *member);
+};
+
 static void read_bool(struct reader *rd, const json *j, bool *ret)
 {
 	if (!json_bool(j, ret))
@@ -99,24 +118,12 @@ static void read_duration(struct reader *rd, const json *j, unsigned *ret_ms)
 		*ret_ms = (unsigned)seconds * 1000;
 }
 
-static void read_count(struct reader *rd, const json *j, unsigned min, unsigned max, unsigned *ret)
+static bool in_range(struct reader *rd, const json *j, const struct field *f, uint64_t *ret)
 {
-	uint64_t v;
-
-	if (!json_u64(j, &v) || v < min || v > max)
-		say(rd, true, "must be a number from %u to %u", min, max);
-	else
-		*ret = (unsigned)v;
-}
-
-static void read_count64(struct reader *rd, const json *j, uint64_t max, uint64_t *ret)
-{
-	uint64_t v;
-
-	if (!json_u64(j, &v) || v < 1 || v > max)
-		say(rd, true, "must be a number from 1 to %llu", (unsigned long long)max);
-	else
-		*ret = v;
+	if (json_u64(j, ret) && *ret >= f->min && *ret <= f->max)
+		return true;
+	say(rd, true, "must be a number from %" PRIu64 " to %" PRIu64, f->min, f->max);
+	return false;
 }
 
 static void read_size(struct reader *rd, const json *j, uint64_t *ret)
@@ -128,6 +135,15 @@ static void read_size(struct reader *rd, const json *j, uint64_t *ret)
 		*ret = v;
 	else
 		say(rd, true, "must be a size like \"20G\" or a number of bytes");
+}
+
+/* Takes the place of one that the member had before. */
+static void read_copy(struct reader *rd, const json *j, char **ret)
+{
+	const char *s = read_text(rd, j);
+
+	free(*ret);
+	*ret = s ? copy(rd, s) : NULL;
 }
 
 static char **read_texts(struct reader *rd, const json *j)
@@ -152,6 +168,62 @@ static char **read_texts(struct reader *rd, const json *j)
 	return out;
 }
 
+static void read_field(struct reader *rd, const json *j, const struct field *f, void *of)
+{
+	void *member = (char *)of + f->offset;
+	uint64_t n;
+
+	switch (f->kind) {
+	case FIELD_BOOL:
+		read_bool(rd, j, member);
+		break;
+	case FIELD_TEXT:
+		read_copy(rd, j, member);
+		break;
+	case FIELD_TEXTS:
+		*(char ***)member = read_texts(rd, j);
+		break;
+	case FIELD_DURATION:
+		read_duration(rd, j, member);
+		break;
+	case FIELD_COUNT:
+		if (in_range(rd, j, f, &n))
+			*(unsigned *)member = (unsigned)n;
+		break;
+	case FIELD_COUNT64:
+		if (in_range(rd, j, f, &n))
+			*(uint64_t *)member = n;
+		break;
+	case FIELD_SIZE:
+		read_size(rd, j, member);
+		break;
+	case FIELD_OTHER:
+		f->read(rd, j, member);
+		break;
+	}
+}
+
+/* Every member of an object goes where its field says. */
+static void read_object(struct reader *rd, const json *j, const struct field *fields, size_t n,
+			void *of)
+{
+	if (!json_is_object(j)) {
+		say(rd, true, "must be an object");
+		return;
+	}
+	for (const json *i = json_first(j); i; i = json_next(i)) {
+		size_t at = enter(rd, json_key(i)), k = 0;
+
+		while (k < n && strcmp(fields[k].name, json_key(i)) != 0)
+			k++;
+		if (k < n)
+			read_field(rd, i, &fields[k], of);
+		else
+			say(rd, false, "is not known");
+		leave(rd, at);
+	}
+}
+
 static bool host_ok(const char *host)
 {
 	char text[600];
@@ -164,17 +236,18 @@ static bool host_ok(const char *host)
 
 /* --- mirrors --- */
 
-static void read_headers(struct reader *rd, const json *j, struct config_mirror *m)
+static void read_headers(struct reader *rd, const json *j, void *member)
 {
+	char ***headers = member;
 	size_t n = json_len(j), k = 0;
 
 	if (!json_is_object(j) || n > LIST_MAX) {
 		say(rd, true, "must be an object of header names and texts");
 		return;
 	}
-	m->headers = calloc(n + 1, sizeof(*m->headers));
-	rd->oom |= !m->headers;
-	for (const json *i = json_first(j); m->headers && i; i = json_next(i)) {
+	*headers = calloc(n + 1, sizeof(**headers));
+	rd->oom |= !*headers;
+	for (const json *i = json_first(j); *headers && i; i = json_next(i)) {
 		size_t at = enter(rd, json_key(i));
 		const char *value = json_str(i), *name = json_key(i);
 
@@ -182,7 +255,7 @@ static void read_headers(struct reader *rd, const json *j, struct config_mirror 
 			say(rd, true, "must be a header name with a text on one line");
 		else if (!strcasecmp(name, "Authorization") || !strcasecmp(name, "Host"))
 			say(rd, true, "cannot be set here; credentials come from auth files");
-		else if (asprintf(&m->headers[k], "%s: %s", name, value) < 0)
+		else if (asprintf(&(*headers)[k], "%s: %s", name, value) < 0)
 			rd->oom = true;
 		else
 			k++;
@@ -190,8 +263,11 @@ static void read_headers(struct reader *rd, const json *j, struct config_mirror 
 	}
 }
 
-static void read_capabilities(struct reader *rd, const json *j, struct config_mirror *m)
+/* Two members of a mirror at once. */
+static void read_capabilities(struct reader *rd, const json *j, void *mirror)
 {
+	struct config_mirror *m = mirror;
+
 	if (!json_is_array(j)) {
 		say(rd, true, "must be a list of \"pull\" and \"resolve\"");
 		return;
@@ -209,8 +285,9 @@ static void read_capabilities(struct reader *rd, const json *j, struct config_mi
 	}
 }
 
-static void read_mirror_url(struct reader *rd, const json *j, struct config_mirror *m)
+static void read_mirror_url(struct reader *rd, const json *j, void *member)
 {
+	char **url = member;
 	const char *s = read_text(rd, j);
 	struct url u;
 	size_t n;
@@ -221,42 +298,30 @@ static void read_mirror_url(struct reader *rd, const json *j, struct config_mirr
 		say(rd, true, "must be an http or https URL without user name, query and fragment");
 		return;
 	}
-	m->url = copy(rd, s);
-	for (n = m->url ? strlen(m->url) : 0; n && m->url[n - 1] == '/'; n--)
-		m->url[n - 1] = 0;
+	free(*url);
+	*url = copy(rd, s);
+	for (n = *url ? strlen(*url) : 0; n && (*url)[n - 1] == '/'; n--)
+		(*url)[n - 1] = 0;
 }
 
-static void mirror_member(struct reader *rd, const char *key, const json *j,
-			  struct config_mirror *m)
-{
-	const char *s;
+#define AT(member) offsetof(struct config_mirror, member)
+static const struct field mirror_fields[] = {
+	{"url", FIELD_OTHER, AT(url), .read = read_mirror_url},
+	{"repository", FIELD_TEXT, AT(repository)},
+	{"headers", FIELD_OTHER, AT(headers), .read = read_headers},
+	{"capabilities", FIELD_OTHER, 0, .read = read_capabilities},
+	{"insecure", FIELD_BOOL, AT(insecure)},
+	{"ns", FIELD_BOOL, AT(ns)},
+	{"override_path", FIELD_BOOL, AT(override_path)},
+	{"connect_timeout", FIELD_DURATION, AT(connect_ms)},
+	{"header_timeout", FIELD_DURATION, AT(header_ms)},
+};
+#undef AT
 
-	if (!strcmp(key, "url")) {
-		read_mirror_url(rd, j, m);
-	} else if (!strcmp(key, "repository")) {
-		s = read_text(rd, j);
-		m->repository = s ? copy(rd, s) : NULL;
-	} else if (!strcmp(key, "headers")) {
-		read_headers(rd, j, m);
-	} else if (!strcmp(key, "capabilities")) {
-		read_capabilities(rd, j, m);
-	} else if (!strcmp(key, "insecure")) {
-		read_bool(rd, j, &m->insecure);
-	} else if (!strcmp(key, "ns")) {
-		read_bool(rd, j, &m->ns);
-	} else if (!strcmp(key, "override_path")) {
-		read_bool(rd, j, &m->override_path);
-	} else if (!strcmp(key, "connect_timeout")) {
-		read_duration(rd, j, &m->connect_ms);
-	} else if (!strcmp(key, "header_timeout")) {
-		read_duration(rd, j, &m->header_ms);
-	} else {
-		say(rd, false, "is not known");
-	}
-}
-
-static void read_mirrors(struct reader *rd, const json *j, struct config_registry *reg)
+/* Two members of a registry at once. */
+static void read_mirrors(struct reader *rd, const json *j, void *registry)
 {
+	struct config_registry *reg = registry;
 	size_t n = json_len(j), i = 0;
 
 	if (!json_is_array(j) || n > CONFIG_MIRRORS_MAX) {
@@ -273,15 +338,7 @@ static void read_mirrors(struct reader *rd, const json *j, struct config_registr
 		 * (docs/requirements.md 5.6). */
 		*m = (struct config_mirror){
 			.pull = true, .ns = true, .connect_ms = 3000, .header_ms = 10000};
-		if (!json_is_object(item))
-			say(rd, true, "must be an object");
-		for (const json *k = json_first(json_is_object(item) ? item : NULL); k;
-		     k = json_next(k)) {
-			size_t below = enter(rd, json_key(k));
-
-			mirror_member(rd, json_key(k), k, m);
-			leave(rd, below);
-		}
+		read_object(rd, item, mirror_fields, VARVE_ARRAY_SIZE(mirror_fields), m);
 		if (json_is_object(item) && !json_get(item, "url"))
 			say(rd, true, "has no \"url\"");
 		reg->n_mirrors++;
@@ -291,28 +348,16 @@ static void read_mirrors(struct reader *rd, const json *j, struct config_registr
 
 /* --- registries --- */
 
-static void registry_member(struct reader *rd, const char *key, const json *j,
-			    struct config_registry *reg)
-{
-	const char *s;
-
-	if (!strcmp(key, "location")) {
-		s = read_text(rd, j);
-		reg->location = s ? copy(rd, s) : NULL;
-	} else if (!strcmp(key, "insecure")) {
-		read_bool(rd, j, &reg->insecure);
-	} else if (!strcmp(key, "blocked")) {
-		read_bool(rd, j, &reg->blocked);
-	} else if (!strcmp(key, "fallback")) {
-		read_bool(rd, j, &reg->fallback);
-	} else if (!strcmp(key, "token_hosts")) {
-		reg->token_hosts = read_texts(rd, j);
-	} else if (!strcmp(key, "mirrors")) {
-		read_mirrors(rd, j, reg);
-	} else {
-		say(rd, false, "is not known");
-	}
-}
+#define AT(member) offsetof(struct config_registry, member)
+static const struct field registry_fields[] = {
+	{"location", FIELD_TEXT, AT(location)},
+	{"insecure", FIELD_BOOL, AT(insecure)},
+	{"blocked", FIELD_BOOL, AT(blocked)},
+	{"fallback", FIELD_BOOL, AT(fallback)},
+	{"token_hosts", FIELD_TEXTS, AT(token_hosts)},
+	{"mirrors", FIELD_OTHER, 0, .read = read_mirrors},
+};
+#undef AT
 
 static void check_prefix(struct reader *rd, const char *prefix)
 {
@@ -330,9 +375,9 @@ static void check_prefix(struct reader *rd, const char *prefix)
 		say(rd, true, "Docker Hub is called docker.io here");
 }
 
-static void read_registries(struct reader *rd, const json *j)
+static void read_registries(struct reader *rd, const json *j, void *config)
 {
-	struct varve_config *c = rd->c;
+	struct varve_config *c = config;
 	size_t n = json_len(j);
 
 	if (!json_is_object(j) || n > REGISTRIES_MAX) {
@@ -348,15 +393,7 @@ static void read_registries(struct reader *rd, const json *j)
 		reg->fallback = true;
 		reg->prefix = copy(rd, json_key(i));
 		check_prefix(rd, json_key(i));
-		if (!json_is_object(i))
-			say(rd, true, "must be an object");
-		for (const json *k = json_first(json_is_object(i) ? i : NULL); k;
-		     k = json_next(k)) {
-			size_t below = enter(rd, json_key(k));
-
-			registry_member(rd, json_key(k), k, reg);
-			leave(rd, below);
-		}
+		read_object(rd, i, registry_fields, VARVE_ARRAY_SIZE(registry_fields), reg);
 		if (!reg->fallback && !reg->n_mirrors)
 			say(rd, true, "has no mirror and may not use the registry itself");
 		c->n_registries++;
@@ -364,32 +401,36 @@ static void read_registries(struct reader *rd, const json *j)
 	}
 }
 
-static void read_insecure(struct reader *rd, const json *j)
+static void read_insecure(struct reader *rd, const json *j, void *member)
 {
-	rd->c->insecure = read_texts(rd, j);
-	for (char **s = rd->c->insecure; s && *s; s++)
+	char **list = *(char ***)member = read_texts(rd, j);
+
+	for (char **s = list; s && *s; s++)
 		if (!host_ok(*s))
 			say(rd, true, "'%s' is not HOST[:PORT]", URL_SAFE(*s));
 }
 
-static void read_lower(struct reader *rd, const json *j)
+static void read_lower(struct reader *rd, const json *j, void *member)
 {
-	rd->c->lower = read_texts(rd, j);
-	for (char **s = rd->c->lower; s && *s; s++)
+	char **list = *(char ***)member = read_texts(rd, j);
+
+	for (char **s = list; s && *s; s++)
 		if (**s != '/')
 			say(rd, true, "'%s' is not an absolute path", TEXT_SAFE(*s));
 }
 
-static void read_platform(struct reader *rd, const json *j)
+/* Two members of the configuration at once. */
+static void read_platform(struct reader *rd, const json *j, void *config)
 {
+	struct varve_config *c = config;
 	const char *s = read_text(rd, j);
 
 	if (!s)
 		return;
-	if (varve_platform_parse(&rd->c->platform, s, NULL) < 0)
+	if (varve_platform_parse(&c->platform, s, NULL) < 0)
 		say(rd, true, "'%s' is not OS/ARCHITECTURE[/VARIANT]", TEXT_SAFE(s));
 	else
-		rd->c->has_platform = true;
+		c->has_platform = true;
 }
 
 /* "{image}", "{repo}", …: with something in their place it must be a URL. */
@@ -416,9 +457,10 @@ static char *read_template(struct reader *rd, const json *j, bool library)
 	return copy(rd, s);
 }
 
-static void read_official_hosts(struct reader *rd, const json *j)
+/* Two members of the configuration at once. */
+static void read_official_hosts(struct reader *rd, const json *j, void *config)
 {
-	struct varve_config *c = rd->c;
+	struct varve_config *c = config;
 	size_t n = json_len(j);
 
 	if (!json_is_object(j) || n > REGISTRIES_MAX) {
@@ -444,108 +486,74 @@ static void read_official_hosts(struct reader *rd, const json *j)
 	}
 }
 
-static void read_official(struct reader *rd, const json *j)
+static void read_official_library(struct reader *rd, const json *j, void *member)
 {
-	if (!json_is_object(j)) {
-		say(rd, true, "must be an object");
-		return;
-	}
-	for (const json *i = json_first(j); i; i = json_next(i)) {
-		size_t at = enter(rd, json_key(i));
+	char **library = member;
 
-		if (!strcmp(json_key(i), "library")) {
-			free(rd->c->official_library);
-			rd->c->official_library = read_template(rd, i, true);
-		} else if (!strcmp(json_key(i), "hosts")) {
-			read_official_hosts(rd, i);
-		} else {
-			say(rd, false, "is not known");
-		}
-		leave(rd, at);
-	}
+	free(*library);
+	*library = read_template(rd, j, true);
 }
 
-static void read_limits(struct reader *rd, const json *j)
+static const struct field official_fields[] = {
+	{"library", FIELD_OTHER, offsetof(struct varve_config, official_library),
+	 .read = read_official_library},
+	{"hosts", FIELD_OTHER, 0, .read = read_official_hosts},
+};
+
+static void read_official(struct reader *rd, const json *j, void *config)
 {
-	struct varve_limits *l = &rd->c->limits;
-
-	if (!json_is_object(j)) {
-		say(rd, true, "must be an object");
-		return;
-	}
-	for (const json *i = json_first(j); i; i = json_next(i)) {
-		const char *key = json_key(i);
-		size_t at = enter(rd, key);
-
-		if (!strcmp(key, "max_layer_size"))
-			read_size(rd, i, &l->max_layer_bytes);
-		else if (!strcmp(key, "max_layer_entries"))
-			read_count64(rd, i, ENTRIES_MAX, &l->max_layer_entries);
-		else if (!strcmp(key, "max_entries"))
-			read_count64(rd, i, ENTRIES_MAX, &l->max_entries);
-		else if (!strcmp(key, "max_path"))
-			read_count(rd, i, 1, PATH_BYTES_MAX, &l->max_path);
-		else if (!strcmp(key, "max_depth"))
-			read_count(rd, i, 1, DEPTH_MAX, &l->max_depth);
-		else if (!strcmp(key, "max_ratio"))
-			read_count(rd, i, 1, RATIO_MAX, &l->max_ratio);
-		else if (!strcmp(key, "max_link_work"))
-			read_count64(rd, i, LINK_WORK_MAX, &l->max_link_work);
-		else
-			say(rd, false, "is not known");
-		leave(rd, at);
-	}
+	read_object(rd, j, official_fields, VARVE_ARRAY_SIZE(official_fields), config);
 }
 
-static void read_hooks(struct reader *rd, const json *j)
-{
-	const char *s = read_text(rd, j);
+#define AT(member) offsetof(struct varve_limits, member)
+static const struct field limit_fields[] = {
+	{"max_layer_size", FIELD_SIZE, AT(max_layer_bytes)},
+	{"max_layer_entries", FIELD_COUNT64, AT(max_layer_entries), 1, ENTRIES_MAX},
+	{"max_entries", FIELD_COUNT64, AT(max_entries), 1, ENTRIES_MAX},
+	{"max_path", FIELD_COUNT, AT(max_path), 1, PATH_BYTES_MAX},
+	{"max_depth", FIELD_COUNT, AT(max_depth), 1, DEPTH_MAX},
+	{"max_ratio", FIELD_COUNT, AT(max_ratio), 1, RATIO_MAX},
+	{"max_link_work", FIELD_COUNT64, AT(max_link_work), 1, LINK_WORK_MAX},
+};
+#undef AT
 
-	free(rd->c->hooks);
-	rd->c->hooks = s ? copy(rd, s) : NULL;
-	if (s && s[0] != '/' && strcmp(s, ".") != 0)
+static void read_limits(struct reader *rd, const json *j, void *limits)
+{
+	read_object(rd, j, limit_fields, VARVE_ARRAY_SIZE(limit_fields), limits);
+}
+
+static void read_hooks(struct reader *rd, const json *j, void *member)
+{
+	char **hooks = member;
+
+	read_copy(rd, j, hooks);
+	if (*hooks && **hooks != '/' && strcmp(*hooks, ".") != 0)
 		say(rd, true,
 		    "must be an absolute path, or \".\" for the directory of the command");
 }
 
-static void top_member(struct reader *rd, const char *key, const json *j)
-{
-	struct varve_config *c = rd->c;
-
-	if (!strcmp(key, "registries"))
-		read_registries(rd, j);
-	else if (!strcmp(key, "insecure"))
-		read_insecure(rd, j);
-	else if (!strcmp(key, "lower"))
-		read_lower(rd, j);
-	else if (!strcmp(key, "platform"))
-		read_platform(rd, j);
-	else if (!strcmp(key, "hooks"))
-		read_hooks(rd, j);
-	else if (!strcmp(key, "official"))
-		read_official(rd, j);
-	else if (!strcmp(key, "limits"))
-		read_limits(rd, j);
-	else if (!strcmp(key, "jobs"))
-		read_count(rd, j, 1, JOBS_MAX, &c->jobs);
-	else if (!strcmp(key, "retries"))
-		read_count(rd, j, 0, 100, &c->retries);
-	else if (!strcmp(key, "connect_timeout"))
-		read_duration(rd, j, &c->connect_ms);
-	else if (!strcmp(key, "header_timeout"))
-		read_duration(rd, j, &c->header_ms);
-	else if (!strcmp(key, "stall_timeout"))
-		read_duration(rd, j, &c->stall_ms);
-	else if (!strcmp(key, "max_blob_size"))
-		read_size(rd, j, &c->max_blob);
-	else
-		say(rd, false, "is not known");
-}
+#define AT(member) offsetof(struct varve_config, member)
+static const struct field config_fields[] = {
+	{"registries", FIELD_OTHER, 0, .read = read_registries},
+	{"insecure", FIELD_OTHER, AT(insecure), .read = read_insecure},
+	{"lower", FIELD_OTHER, AT(lower), .read = read_lower},
+	{"platform", FIELD_OTHER, 0, .read = read_platform},
+	{"hooks", FIELD_OTHER, AT(hooks), .read = read_hooks},
+	{"official", FIELD_OTHER, 0, .read = read_official},
+	{"limits", FIELD_OTHER, AT(limits), .read = read_limits},
+	{"jobs", FIELD_COUNT, AT(jobs), 1, JOBS_MAX},
+	{"retries", FIELD_COUNT, AT(retries), 0, RETRIES_MAX},
+	{"connect_timeout", FIELD_DURATION, AT(connect_ms)},
+	{"header_timeout", FIELD_DURATION, AT(header_ms)},
+	{"stall_timeout", FIELD_DURATION, AT(stall_ms)},
+	{"max_blob_size", FIELD_SIZE, AT(max_blob)},
+};
+#undef AT
 
 int config_read(struct varve_config *c, const void *p, size_t n, config_finding finding, void *user,
 		struct varve_err *e)
 {
-	struct reader rd = {.c = c, .finding = finding, .user = user};
+	struct reader rd = {.finding = finding, .user = user};
 	JSON_FREE json *doc = NULL;
 	struct varve_err own = VARVE_ERR_INIT;
 	int r = json_parse(&doc, p, n, CONFIG_MAX, &own);
@@ -557,11 +565,6 @@ int config_read(struct varve_config *c, const void *p, size_t n, config_finding 
 			(void)varve_err_text(&own, why, sizeof(why));
 		return varve_fail(e, VARVE_E_CONFIG, "%s", why);
 	}
-	for (const json *j = json_first(doc); j; j = json_next(j)) {
-		size_t at = enter(&rd, json_key(j));
-
-		top_member(&rd, json_key(j), j);
-		leave(&rd, at);
-	}
+	read_object(&rd, doc, config_fields, VARVE_ARRAY_SIZE(config_fields), c);
 	return rd.oom ? varve_fail_oom(e) : 0;
 }
