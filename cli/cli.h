@@ -85,6 +85,8 @@ int cli_userns(struct cli *c, struct varve_err *e);
 const char *cli_config_path(const struct cli *c);
 /* Closes what the two opened. */
 void cli_close(struct cli *c);
+/* --platform of a stored image; fills a struct varve_platform. */
+extern const struct opt_rows platform_rows;
 /* NULL when the option was not given. */
 static inline const struct varve_platform *platform_or_null(const struct varve_platform *p)
 {

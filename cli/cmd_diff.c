@@ -158,9 +158,16 @@ int diffing_run(struct cli *c, const char *what, const char *schema, const struc
 	return 0;
 }
 
+#define AT(member) offsetof(struct diffing, member)
 static const struct opt_row diff_rows[] = {
-	DIFFING_ROWS(struct diffing),
+	{"read-data", 0, NULL, "compare the content of every file", OPT_FLAG, AT(read_data)},
+	{"keep-dirlinks", 0, NULL,
+	 "the tree was installed with --keep-dirlinks (old ones do not say)", OPT_FLAG,
+	 AT(keep_dirlinks)},
+	{"userns", 0, NULL, "the tree was installed with --userns: compare owners too", OPT_FLAG,
+	 AT(userns)},
 };
+#undef AT
 
 static int run_diff(struct cli *c, const void *options, int argc, char **argv, struct varve_err *e)
 {

@@ -33,7 +33,7 @@ static const struct opt_row export_rows[] = {
 	{"level", 0, "N", "of compression", OPT_NUMBER, AT(level)},
 	{"compressor", 0, "NAME", "of a squashfs: gzip, xz, zstd, lz4", OPT_TEXT, AT(compressor)},
 	{"threads", 0, "N", "compressing threads (as many as processors)", OPT_NUMBER, AT(threads)},
-	LOOKING_ROWS(struct export_options, looking),
+	OPT_ALL_OF(looking_rows, AT(looking)),
 	{"wsl-user", 0, "NAME", "default user of a .wsl file", OPT_TEXT, AT(wsl_user)},
 	{"wsl-name", 0, "NAME", "name of the distribution", OPT_TEXT, AT(wsl_name)},
 	{"wsl-icon", 0, "FILE", "icon (.ico)", OPT_TEXT, AT(wsl_icon)},
@@ -184,8 +184,8 @@ static int prepare(struct cli *c, const struct export_options *o, struct work *w
 	w->wsl.name = o->wsl_name;
 	w->wsl.systemd = systemd[o->wsl_systemd];
 	w->plan = (struct varve_plan_options)VARVE_PLAN_OPTIONS_INIT;
-	w->plan.strict = o->looking.strict;
-	w->plan.keep_dirlinks = o->looking.keep_dirlinks;
+	w->plan.strict = o->looking.planning.strict;
+	w->plan.keep_dirlinks = o->looking.planning.keep_dirlinks;
 	to->threads = o->threads;
 	to->level = (int)o->level;
 	to->compressor = o->compressor;

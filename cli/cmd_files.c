@@ -10,6 +10,23 @@
 #include "cli/commands.h"
 #include "cli/looking.h"
 
+#define AT(member) offsetof(struct planning, member)
+static const struct opt_row planning_array[] = {
+	{"strict", 0, NULL, "refuse names that climb with \"..\"", OPT_FLAG, AT(strict)},
+	{"keep-dirlinks", 0, NULL, "a directory over a symlink to a directory keeps the symlink",
+	 OPT_FLAG, AT(keep_dirlinks)},
+};
+#undef AT
+const struct opt_rows planning_rows = OPT_ROWS_OF(planning_array);
+
+#define AT(member) offsetof(struct looking, member)
+static const struct opt_row looking_array[] = {
+	OPT_ALL_OF(platform_rows, AT(platform)),
+	OPT_ALL_OF(planning_rows, AT(planning)),
+};
+#undef AT
+const struct opt_rows looking_rows = OPT_ROWS_OF(looking_array);
+
 int looking_open(struct cli *c, const char *ref, const struct looking *o, struct varve_plan **ret,
 		 struct varve_err *e)
 {
@@ -21,8 +38,8 @@ int looking_open(struct cli *c, const char *ref, const struct looking *o, struct
 		r = cli_find(c, ref, platform_or_null(&o->platform), &images, e);
 	if (r < 0)
 		return r;
-	po.strict = o->strict;
-	po.keep_dirlinks = o->keep_dirlinks;
+	po.strict = o->planning.strict;
+	po.keep_dirlinks = o->planning.keep_dirlinks;
 	r = varve_plan_new(ret, c->store, &images.items[0], &po, e);
 	varve_image_list_free(&images);
 	return r;
@@ -37,7 +54,7 @@ static const struct opt_row files_rows[] = {
 	 offsetof(struct files_options, longer)},
 	{"null", '0', NULL, "end names with a NUL byte and do not escape them", OPT_FLAG,
 	 offsetof(struct files_options, null)},
-	LOOKING_ROWS(struct files_options, looking),
+	OPT_ALL_OF(looking_rows, offsetof(struct files_options, looking)),
 };
 
 struct listing {
@@ -203,7 +220,7 @@ struct cat_options {
 	struct looking looking;
 };
 static const struct opt_row cat_rows[] = {
-	LOOKING_ROWS(struct cat_options, looking),
+	OPT_ALL_OF(looking_rows, offsetof(struct cat_options, looking)),
 };
 
 static int on_bytes(void *user, const void *data, size_t n)

@@ -15,8 +15,7 @@ struct inspect_options {
 	unsigned raw; /* enum raw */
 };
 static const struct opt_row inspect_rows[] = {
-	{"platform", 0, "PLATFORM", "os/arch[/variant], when several are stored", OPT_PLATFORM,
-	 offsetof(struct inspect_options, platform)},
+	OPT_ALL_OF(platform_rows, offsetof(struct inspect_options, platform)),
 	{"raw", 0, "none|manifest|config|target", "print this document as it is stored", OPT_CHOICE,
 	 offsetof(struct inspect_options, raw)},
 };

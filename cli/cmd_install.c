@@ -32,11 +32,11 @@ static const struct opt_row install_rows[] = {
 	{"keep", 0, "N", "replaced trees of the label that are kept (1)", OPT_NUMBER, AT(keep)},
 	{"no-keep", 0, NULL, "keep no replaced tree", OPT_FLAG, AT(no_keep)},
 	{"pull", 0, "missing|always|never", "when to ask the registry", OPT_CHOICE, AT(pull)},
-	PULLING_ROWS(struct install_options, pulling),
+	OPT_ALL_OF(pulling_rows, AT(pulling)),
 	{"path", 0, "NAME", "which squashfs of an ISO, or which image of an archive", OPT_TEXT,
 	 AT(path)},
-	FINISHING_ROWS(struct install_options, finishing),
-	MAKING_ROWS(struct install_options, making),
+	OPT_ALL_OF(finishing_rows, AT(finishing)),
+	OPT_ALL_OF(making_rows, AT(making)),
 	{"no-sync", 0, NULL, "do not wait until the data is on disk", OPT_FLAG, AT(no_sync)},
 	{"threads", 0, "N", "writing threads (as many as processors)", OPT_NUMBER, AT(threads)},
 };
@@ -214,8 +214,8 @@ static int build(struct job *job, struct varve_err *e)
 	if (r < 0)
 		return r;
 	to.roots = job->finish.roots;
-	plan_options.strict = o->making.strict;
-	plan_options.keep_dirlinks = o->making.keep_dirlinks;
+	plan_options.strict = o->making.planning.strict;
+	plan_options.keep_dirlinks = o->making.planning.keep_dirlinks;
 	r = varve_plan_new(&job->plan, job->c->store, &job->images.items[0], &plan_options, e);
 	if (r < 0)
 		return r;

@@ -10,7 +10,7 @@ struct plan_options {
 	struct looking looking;
 };
 static const struct opt_row plan_rows[] = {
-	LOOKING_ROWS(struct plan_options, looking),
+	OPT_ALL_OF(looking_rows, offsetof(struct plan_options, looking)),
 };
 
 static void plan_json(struct varve_json *j, const struct varve_plan *p,

@@ -7,6 +7,17 @@
 
 #include "cli/commands.h"
 
+#define AT(member) offsetof(struct pulling, member)
+static const struct opt_row pulling_array[] = {
+	{"platform", 0, "PLATFORM", "os/arch[/variant] instead of this machine's", OPT_PLATFORM,
+	 AT(platform)},
+	{"source", 0, "registry|official", "where names are looked up", OPT_CHOICE, AT(source)},
+	{"jobs", 'j', "N", "blobs that are fetched at once (6)", OPT_NUMBER, AT(jobs)},
+	{"wait", 0, NULL, "wait as long as a registry asks for", OPT_FLAG, AT(wait)},
+};
+#undef AT
+const struct opt_rows pulling_rows = OPT_ROWS_OF(pulling_array);
+
 void pulling_options(const struct cli *c, const struct pulling *p, struct varve_pull_options *ret)
 {
 	static const char *const sources[] = {"registry", "official"};
@@ -72,7 +83,7 @@ struct pull_options {
 	struct pulling pulling;
 };
 static const struct opt_row pull_rows[] = {
-	PULLING_ROWS(struct pull_options, pulling),
+	OPT_ALL_OF(pulling_rows, offsetof(struct pull_options, pulling)),
 };
 
 static int report(struct cli *c, const struct varve_reference *refs, size_t n,

@@ -11,8 +11,7 @@ struct push_options {
 };
 #define AT(member) offsetof(struct push_options, member)
 static const struct opt_row push_rows[] = {
-	{"platform", 0, "PLATFORM", "os/arch[/variant], when several are stored", OPT_PLATFORM,
-	 AT(platform)},
+	OPT_ALL_OF(platform_rows, AT(platform)),
 	{"all", 'a', NULL, "the whole image index with all its platforms", OPT_FLAG, AT(all)},
 	{"jobs", 'j', "N", "blobs that are sent at once (3)", OPT_NUMBER, AT(jobs)},
 	{"wait", 0, NULL, "wait as long as a registry asks for", OPT_FLAG, AT(wait)},

@@ -12,6 +12,31 @@
 
 #include "cli/progress.h"
 
+#define AT(member) offsetof(struct finishing, member)
+static const struct opt_row finishing_array[] = {
+	{"user", 'u', "NAME", "carry this user into the new tree", OPT_TEXT, AT(user)},
+	{"user-from", 0, "DIR|host", "the tree that has the user (the active one)", OPT_TEXT,
+	 AT(user_from)},
+	{"groups", 0, "GROUP,...", "further groups for the user, if the image has them", OPT_LIST,
+	 AT(groups)},
+	{"root-password", 0, "original|user|keep", "what root's password becomes", OPT_CHOICE,
+	 AT(root_password)},
+	{"hooks", 0, "DIR", "where hook_postinstall_*.sh are", OPT_TEXT, AT(hooks)},
+	{"no-hooks", 0, NULL, "run no hooks", OPT_FLAG, AT(no_hooks)},
+	{"hook-network", 0, NULL, "let hooks use the network", OPT_FLAG, AT(hook_network)},
+	{"hooks-unconfined", 0, NULL, "run hooks in a chroot where there are no namespaces",
+	 OPT_FLAG, AT(hooks_unconfined)},
+	{"raw", 0, NULL, "pass control characters of hooks on to the terminal", OPT_FLAG, AT(raw)},
+	{"hook-errors", 0, "stop|warn", "what a failing hook means", OPT_CHOICE, AT(hook_errors)},
+	{"hook-timeout", 0, "TIME", "for each hook (30m)", OPT_DURATION, AT(hook_timeout)},
+	{"wsl-user", 0, "NAME", "default user in /etc/wsl.conf", OPT_TEXT, AT(wsl_user)},
+	{"wsl-hostname", 0, "NAME", "host name in /etc/wsl.conf", OPT_TEXT, AT(wsl_hostname)},
+	{"wsl-systemd", 0, "as-is|on|off", "whether WSL starts systemd", OPT_CHOICE,
+	 AT(wsl_systemd)},
+};
+#undef AT
+const struct opt_rows finishing_rows = OPT_ROWS_OF(finishing_array);
+
 int finishing_check(const struct finishing *o, struct varve_err *e)
 {
 	const char *needs = o->user_from            ? "--user-from"

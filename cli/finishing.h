@@ -15,51 +15,7 @@ struct finishing {
 	const char *wsl_user, *wsl_hostname;
 	unsigned wsl_systemd; /* 0: as it is, 1: on, 2: off */
 };
-#define FINISHING_ROWS(type, member)                                                               \
-	{"user",   'u',                                                                            \
-	 "NAME",   "carry this user into the new tree",                                            \
-	 OPT_TEXT, offsetof(type, member.user)},                                                   \
-		{"user-from", 0,                                                                   \
-		 "DIR|host",  "the tree that has the user (the active one)",                       \
-		 OPT_TEXT,    offsetof(type, member.user_from)},                                   \
-		{"groups",    0,                                                                   \
-		 "GROUP,...", "further groups for the user, if the image has them",                \
-		 OPT_LIST,    offsetof(type, member.groups)},                                      \
-		{"root-password",      0,                                                          \
-		 "original|user|keep", "what root's password becomes",                             \
-		 OPT_CHOICE,           offsetof(type, member.root_password)},                      \
-		{"hooks",  0,                                                                      \
-		 "DIR",    "where hook_postinstall_*.sh are",                                      \
-		 OPT_TEXT, offsetof(type, member.hooks)},                                          \
-		{"no-hooks", 0, NULL, "run no hooks", OPT_FLAG, offsetof(type, member.no_hooks)},  \
-		{"hook-network", 0,                                                                \
-		 NULL,           "let hooks use the network",                                      \
-		 OPT_FLAG,       offsetof(type, member.hook_network)},                             \
-		{"hooks-unconfined",                                                               \
-		 0,                                                                                \
-		 NULL,                                                                             \
-		 "run hooks in a chroot where there are no namespaces",                            \
-		 OPT_FLAG,                                                                         \
-		 offsetof(type, member.hooks_unconfined)},                                         \
-		{"raw",    0,                                                                      \
-		 NULL,     "pass control characters of hooks on to the terminal",                  \
-		 OPT_FLAG, offsetof(type, member.raw)},                                            \
-		{"hook-errors", 0,                                                                 \
-		 "stop|warn",   "what a failing hook means",                                       \
-		 OPT_CHOICE,    offsetof(type, member.hook_errors)},                               \
-		{"hook-timeout", 0,                                                                \
-		 "TIME",         "for each hook (30m)",                                            \
-		 OPT_DURATION,   offsetof(type, member.hook_timeout)},                             \
-		{"wsl-user", 0,                                                                    \
-		 "NAME",     "default user in /etc/wsl.conf",                                      \
-		 OPT_TEXT,   offsetof(type, member.wsl_user)},                                     \
-		{"wsl-hostname", 0,                                                                \
-		 "NAME",         "host name in /etc/wsl.conf",                                     \
-		 OPT_TEXT,       offsetof(type, member.wsl_hostname)},                             \
-	{                                                                                          \
-		"wsl-systemd", 0, "as-is|on|off", "whether WSL starts systemd", OPT_CHOICE,        \
-			offsetof(type, member.wsl_systemd)                                         \
-	}
+extern const struct opt_rows finishing_rows;
 
 /* What one install does at its end, and how it went. */
 struct finish {

@@ -20,21 +20,24 @@ static size_t row_text(const struct opt_row *row, char *buf, size_t size)
 
 static void print_rows(const struct opt_row *rows, size_t n)
 {
+	struct opt_walk walk = opt_walk(rows, n);
+	struct opt_row row;
 	char text[128];
 	size_t width = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		size_t w = row_text(&rows[i], text, sizeof(text));
+	while (opt_next(&walk, &row)) {
+		size_t w = row_text(&row, text, sizeof(text));
 
 		if (w > width && w < 36)
 			width = w;
 	}
-	for (size_t i = 0; i < n; i++) {
-		row_text(&rows[i], text, sizeof(text));
+	walk = opt_walk(rows, n);
+	while (opt_next(&walk, &row)) {
+		row_text(&row, text, sizeof(text));
 		if (strlen(text) > width)
-			out_printf("%s\n%*s  %s\n", text, (int)width, "", rows[i].help);
+			out_printf("%s\n%*s  %s\n", text, (int)width, "", row.help);
 		else
-			out_printf("%-*s  %s\n", (int)width, text, rows[i].help);
+			out_printf("%-*s  %s\n", (int)width, text, row.help);
 	}
 }
 
@@ -71,10 +74,13 @@ static const char *const kind_names[] = {
 
 static void dump_rows(const char *command, const struct opt_row *rows, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		out_printf("option\t%s\t%s\t%c\t%s\t%s\t%s\n", command, rows[i].name,
-			   rows[i].letter ? rows[i].letter : '-', rows[i].arg ? rows[i].arg : "-",
-			   kind_names[rows[i].kind], rows[i].help);
+	struct opt_walk walk = opt_walk(rows, n);
+	struct opt_row row;
+
+	while (opt_next(&walk, &row))
+		out_printf("option\t%s\t%s\t%c\t%s\t%s\t%s\n", command, row.name,
+			   row.letter ? row.letter : '-', row.arg ? row.arg : "-",
+			   kind_names[row.kind], row.help);
 }
 
 /* Lines of tab-separated fields: "command NAME ARGS SUMMARY", "option COMMAND LONG LETTER ARG KIND
@@ -96,14 +102,17 @@ static void dump(const struct cli *c)
 
 static void json_rows(struct varve_json *j, const struct opt_row *rows, size_t n)
 {
+	struct opt_walk walk = opt_walk(rows, n);
+	struct opt_row row;
+
 	varve_json_array(j, "options");
-	for (size_t i = 0; i < n; i++) {
+	while (opt_next(&walk, &row)) {
 		varve_json_object(j, NULL);
-		varve_json_str(j, "name", rows[i].name);
-		varve_json_strn(j, "letter", &rows[i].letter, rows[i].letter != 0);
-		varve_json_str(j, "argument", rows[i].arg);
-		varve_json_str(j, "kind", kind_names[rows[i].kind]);
-		varve_json_str(j, "help", rows[i].help);
+		varve_json_str(j, "name", row.name);
+		varve_json_strn(j, "letter", &row.letter, row.letter != 0);
+		varve_json_str(j, "argument", row.arg);
+		varve_json_str(j, "kind", kind_names[row.kind]);
+		varve_json_str(j, "help", row.help);
 		varve_json_end_object(j);
 	}
 	varve_json_end_array(j);

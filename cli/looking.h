@@ -4,22 +4,17 @@
 
 #include "cli/cli.h"
 
-struct looking {
-	struct varve_platform platform;
+/* How an image becomes a plan. */
+struct planning {
 	bool strict, keep_dirlinks;
 };
-#define LOOKING_ROWS(type, member)                                                                 \
-	{"platform",   0,                                                                          \
-	 "PLATFORM",   "os/arch[/variant], when several are stored",                               \
-	 OPT_PLATFORM, offsetof(type, member.platform)},                                           \
-		{"strict", 0,                                                                      \
-		 NULL,     "refuse names that climb with \"..\"",                                  \
-		 OPT_FLAG, offsetof(type, member.strict)},                                         \
-	{                                                                                          \
-		"keep-dirlinks", 0, NULL,                                                          \
-			"a directory over a symlink to a directory keeps the symlink", OPT_FLAG,   \
-			offsetof(type, member.keep_dirlinks)                                       \
-	}
+extern const struct opt_rows planning_rows;
+
+struct looking {
+	struct varve_platform platform;
+	struct planning planning;
+};
+extern const struct opt_rows looking_rows;
 
 /* Open the store, find the image, make its plan. */
 int looking_open(struct cli *c, const char *ref, const struct looking *o, struct varve_plan **ret,

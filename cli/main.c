@@ -20,7 +20,7 @@ static int explain_misplaced(const struct cli *c, const char *arg, int r, struct
 		return r;
 	memcpy(name, arg + 2, n - 2);
 	for (size_t i = 0; i < c->n_commands; i++)
-		if (opt_find(c->commands[i]->rows, c->commands[i]->n_rows, name))
+		if (opt_has(c->commands[i]->rows, c->commands[i]->n_rows, name))
 			return varve_fail(e, VARVE_E_USAGE,
 					  "--%s is an option of %s: write it after the command",
 					  name, c->commands[i]->name);

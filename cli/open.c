@@ -110,6 +110,11 @@ static bool looks_like_digest(const char *text)
 	return strlen(hex) >= 12 && hex[strspn(hex, "0123456789abcdef")] == '\0';
 }
 
+static const struct opt_row platform_array[] = {
+	{"platform", 0, "PLATFORM", "os/arch[/variant], when several are stored", OPT_PLATFORM, 0},
+};
+const struct opt_rows platform_rows = OPT_ROWS_OF(platform_array);
+
 int cli_find(struct cli *c, const char *text, const struct varve_platform *platform,
 	     struct varve_image_list *ret, struct varve_err *e)
 {

@@ -15,7 +15,7 @@ enum { FIRST_VAL = 0x100, NO_OPTION = 1 };
 
 /* A row and the struct that it fills. */
 struct bound {
-	const struct opt_row *row;
+	struct opt_row row;
 	void *dst;
 };
 
@@ -27,14 +27,53 @@ struct parser {
 	size_t n;
 };
 
+struct opt_walk opt_walk(const struct opt_row *rows, size_t n)
+{
+	struct opt_walk w = {.depth = 1};
+
+	w.level[0].next = rows;
+	w.level[0].end = rows ? rows + n : NULL;
+	return w;
+}
+
+bool opt_next(struct opt_walk *w, struct opt_row *ret)
+{
+	while (w->depth) {
+		size_t top = w->depth - 1, offset = w->level[top].offset;
+		const struct opt_row *row = w->level[top].next;
+
+		if (row == w->level[top].end) {
+			w->depth--;
+			continue;
+		}
+		w->level[top].next++;
+		if (row->kind != OPT_ROWS) {
+			*ret = *row;
+			ret->offset += offset;
+			return true;
+		}
+		if (w->depth == sizeof(w->level) / sizeof(w->level[0]))
+			abort(); /* the tables of a command do not depend on input */
+		w->level[w->depth].next = row->list->rows;
+		w->level[w->depth].end = row->list->rows + row->list->n;
+		w->level[w->depth++].offset = offset + row->offset;
+	}
+	return false;
+}
+
 /* Own messages are made (':' and opterr), arguments come in order ('-') or end the run ('+'). */
 static int build(struct parser *p, const struct opt_set *sets, size_t n_sets, bool stop_early,
 		 struct varve_err *e)
 {
 	size_t max = 0, s = 0;
+	struct opt_row row;
 
-	for (size_t i = 0; i < n_sets; i++)
-		max += sets[i].n;
+	for (size_t i = 0; i < n_sets; i++) {
+		struct opt_walk w = opt_walk(sets[i].rows, sets[i].n);
+
+		while (opt_next(&w, &row))
+			max++;
+	}
 	p->all = calloc(max + 1, sizeof(*p->all));
 	p->longs = calloc(max + 1, sizeof(*p->longs));
 	p->shorts = calloc(2 * max + 3, 1);
@@ -43,19 +82,19 @@ static int build(struct parser *p, const struct opt_set *sets, size_t n_sets, bo
 	p->shorts[s++] = stop_early ? '+' : '-';
 	p->shorts[s++] = ':';
 	for (size_t i = 0; i < n_sets; i++) {
-		for (size_t k = 0; k < sets[i].n; k++) {
-			const struct opt_row *row = &sets[i].rows[k];
+		struct opt_walk w = opt_walk(sets[i].rows, sets[i].n);
 
+		while (opt_next(&w, &row)) {
 			p->all[p->n] = (struct bound){row, sets[i].dst};
 			p->longs[p->n] = (struct option){
-				.name = row->name,
-				.has_arg = row->arg ? required_argument : no_argument,
+				.name = row.name,
+				.has_arg = row.arg ? required_argument : no_argument,
 				.val = FIRST_VAL + (int)p->n,
 			};
 			p->n++;
-			if (row->letter) {
-				p->shorts[s++] = row->letter;
-				if (row->arg)
+			if (row.letter) {
+				p->shorts[s++] = row.letter;
+				if (row.arg)
 					p->shorts[s++] = ':';
 			}
 		}
@@ -70,7 +109,7 @@ static const struct bound *bound_of(const struct parser *p, int val)
 
 	if (val >= FIRST_VAL)
 		return &p->all[val - FIRST_VAL];
-	while (i + 1 < p->n && p->all[i].row->letter != val)
+	while (i + 1 < p->n && p->all[i].row.letter != val)
 		i++;
 	return &p->all[i];
 }
@@ -164,6 +203,8 @@ static int store_value(const struct opt_row *row, void *dst, const char *value, 
 		return varve_platform_parse(member, value, e) < 0
 			       ? varve_wrap(e, -VARVE_E_USAGE, "--%s", row->name)
 			       : 0;
+	case OPT_ROWS: /* opt_next() gives none */
+		break;
 	}
 	return 0;
 }
@@ -185,12 +226,15 @@ const char *opt_nearest(const char *text, const void *first_name, size_t n, size
 	return best;
 }
 
-const struct opt_row *opt_find(const struct opt_row *rows, size_t n, const char *name)
+bool opt_has(const struct opt_row *rows, size_t n, const char *name)
 {
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(rows[i].name, name) == 0)
-			return &rows[i];
-	return NULL;
+	struct opt_walk w = opt_walk(rows, n);
+	struct opt_row row;
+
+	while (opt_next(&w, &row))
+		if (strcmp(row.name, name) == 0)
+			return true;
+	return false;
 }
 
 /* "--platfrom=x" -> platfrom */
@@ -220,7 +264,7 @@ static int fail_option(const struct parser *p, char **argv, struct varve_err *e)
 		return fail_unknown(p, arg, e);
 	if (optopt >= FIRST_VAL)
 		return varve_fail(e, VARVE_E_USAGE, "--%s takes no argument",
-				  bound_of(p, optopt)->row->name);
+				  bound_of(p, optopt)->row.name);
 	len = strcspn(arg + 2, "=");
 	for (size_t i = 0; i < p->n; i++)
 		if (len && strncmp(p->longs[i].name, arg + 2, len) == 0)
@@ -251,8 +295,8 @@ static int parse_all(const struct parser *p, int argc, char **argv, char **args,
 		b = bound_of(p, c == ':' ? optopt : c);
 		if (c == ':')
 			return varve_fail(e, VARVE_E_USAGE, "--%s needs an argument: --%s %s",
-					  b->row->name, b->row->name, b->row->arg);
-		r = store_value(b->row, b->dst, optarg, e);
+					  b->row.name, b->row.name, b->row.arg);
+		r = store_value(&b->row, b->dst, optarg, e);
 		if (r < 0)
 			return r;
 	}
@@ -282,10 +326,12 @@ int opt_parse(const struct opt_set *sets, size_t n_sets, int argc, char **argv, 
 
 void opt_done(const struct opt_set *set)
 {
-	for (size_t i = 0; i < set->n; i++) {
-		if (set->rows[i].kind == OPT_LIST) {
-			struct opt_list *list =
-				(struct opt_list *)((char *)set->dst + set->rows[i].offset);
+	struct opt_walk w = opt_walk(set->rows, set->n);
+	struct opt_row row;
+
+	while (opt_next(&w, &row)) {
+		if (row.kind == OPT_LIST) {
+			struct opt_list *list = (struct opt_list *)((char *)set->dst + row.offset);
 
 			free(list->items);
 			*list = (struct opt_list){0};

@@ -14,7 +14,24 @@ enum opt_kind {
 	OPT_DURATION, /* struct opt_amount, seconds: "30s", "7d" */
 	OPT_CHOICE,   /* unsigned: the index in arg, which is "auto|always|never" */
 	OPT_PLATFORM, /* struct varve_platform; os is empty when not given */
+	OPT_ROWS,     /* no option: all rows of a list, whose struct is a member of this one */
 };
+
+struct opt_row;
+/* Rows that several commands have. */
+struct opt_rows {
+	const struct opt_row *rows;
+	size_t n;
+};
+#define OPT_ROWS_OF(array)                                                                         \
+	{                                                                                          \
+		(array), sizeof(array) / sizeof((array)[0])                                        \
+	}
+/* As a row of a command: the rows of a list fill the member at an offset. */
+#define OPT_ALL_OF(list_, offset_)                                                                 \
+	{                                                                                          \
+		.kind = OPT_ROWS, .list = &(list_), .offset = (offset_)                            \
+	}
 
 struct opt_row {
 	const char *name; /* without the dashes */
@@ -22,7 +39,8 @@ struct opt_row {
 	const char *arg;  /* what --help calls its argument; NULL for FLAG and COUNT */
 	const char *help;
 	enum opt_kind kind;
-	size_t offset; /* of the member in the struct that is filled */
+	size_t offset;               /* of the member in the struct that is filled */
+	const struct opt_rows *list; /* of OPT_ROWS only */
 };
 
 /* 0 can be asked for, and is not the same as nothing. */
@@ -53,7 +71,18 @@ int opt_parse(const struct opt_set *sets, size_t n_sets, int argc, char **argv, 
 	      char **args, int *ret_n, struct varve_err *e);
 void opt_done(const struct opt_set *set);
 
-/* The row of that name, or NULL. */
-const struct opt_row *opt_find(const struct opt_row *rows, size_t n, const char *name);
+/* Goes through rows and those of their lists, which may have lists themselves. */
+struct opt_walk {
+	struct {
+		const struct opt_row *next, *end;
+		size_t offset;
+	} level[4];
+	size_t depth;
+};
+struct opt_walk opt_walk(const struct opt_row *rows, size_t n);
+/* The next option; its offset is that in the struct of the first rows. False: there is none. */
+bool opt_next(struct opt_walk *w, struct opt_row *ret);
+/* Is there an option of that name? */
+bool opt_has(const struct opt_row *rows, size_t n, const char *name);
 /* The name that is most like text among n names (stride bytes apart), or NULL if none is near. */
 const char *opt_nearest(const char *text, const void *first_name, size_t n, size_t stride);

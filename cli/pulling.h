@@ -10,23 +10,7 @@ struct pulling {
 	unsigned source, jobs;
 	bool wait;
 };
-#define PULLING_ROWS(type, member)                                                                 \
-	{"platform",   0,                                                                          \
-	 "PLATFORM",   "os/arch[/variant] instead of this machine's",                              \
-	 OPT_PLATFORM, offsetof(type, member.platform)},                                           \
-		{"source",                                                                         \
-		 0,                                                                                \
-		 "registry|official",                                                              \
-		 "where names are looked up",                                                      \
-		 OPT_CHOICE,                                                                       \
-		 offsetof(type, member.source)},                                                   \
-		{"jobs",     'j',                                                                  \
-		 "N",        "blobs that are fetched at once (6)",                                 \
-		 OPT_NUMBER, offsetof(type, member.jobs)},                                         \
-	{                                                                                          \
-		"wait", 0, NULL, "wait as long as a registry asks for", OPT_FLAG,                  \
-			offsetof(type, member.wait)                                                \
-	}
+extern const struct opt_rows pulling_rows;
 
 /* The options of the library from those of the command and the globals; borrows from both. */
 void pulling_options(const struct cli *c, const struct pulling *p, struct varve_pull_options *ret);

@@ -9,8 +9,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct opt_row rows[] = {FINISHING_ROWS(struct settings, finishing),
-				      MAKING_ROWS(struct settings, making)};
+#define AT(member) offsetof(struct making, member)
+static const struct opt_row making_array[] = {
+	OPT_ALL_OF(planning_rows, AT(planning)),
+	{"userns", 0, NULL, "not root: keep owners, as the user's subordinate ids", OPT_FLAG,
+	 AT(userns)},
+	{"no-chown", 0, NULL, "as root: leave every file to root", OPT_FLAG, AT(no_chown)},
+};
+#undef AT
+const struct opt_rows making_rows = OPT_ROWS_OF(making_array);
+
+static const struct opt_row rows[] = {
+	OPT_ALL_OF(finishing_rows, offsetof(struct settings, finishing)),
+	OPT_ALL_OF(making_rows, offsetof(struct settings, making)),
+};
 
 static void put(FILE *f, const char *name, const char *value)
 {
@@ -57,8 +69,8 @@ int settings_write(const struct finishing *o, const struct making *m, char **ret
 	put(f, "wsl-user", o->wsl_user);
 	put(f, "wsl-hostname", o->wsl_hostname);
 	put(f, "wsl-systemd", systemd[o->wsl_systemd]);
-	put_flag(f, "strict", m->strict);
-	put_flag(f, "keep-dirlinks", m->keep_dirlinks);
+	put_flag(f, "strict", m->planning.strict);
+	put_flag(f, "keep-dirlinks", m->planning.keep_dirlinks);
 	put_flag(f, "userns", m->userns);
 	put_flag(f, "no-chown", m->no_chown);
 	if (fclose(f)) {
@@ -126,8 +138,8 @@ void settings_apply(const struct settings *s, const char *tree, struct finishing
 		o->wsl_hostname = was->wsl_hostname;
 	if (!o->wsl_systemd)
 		o->wsl_systemd = was->wsl_systemd;
-	m->strict |= s->making.strict;
-	m->keep_dirlinks |= s->making.keep_dirlinks;
+	m->planning.strict |= s->making.planning.strict;
+	m->planning.keep_dirlinks |= s->making.planning.keep_dirlinks;
 	m->no_chown |= s->making.no_chown;
 }
 

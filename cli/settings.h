@@ -3,28 +3,14 @@
 #pragma once
 
 #include "cli/finishing.h"
+#include "cli/looking.h"
 
 /* How the entries of a tree are made. */
 struct making {
-	bool strict, keep_dirlinks, userns, no_chown;
+	struct planning planning;
+	bool userns, no_chown;
 };
-#define MAKING_ROWS(type, member)                                                                  \
-	{"strict", 0,                                                                              \
-	 NULL,     "refuse names that climb with \"..\"",                                          \
-	 OPT_FLAG, offsetof(type, member.strict)},                                                 \
-		{"keep-dirlinks",                                                                  \
-		 0,                                                                                \
-		 NULL,                                                                             \
-		 "a directory over a symlink to a directory keeps the symlink",                    \
-		 OPT_FLAG,                                                                         \
-		 offsetof(type, member.keep_dirlinks)},                                            \
-		{"userns", 0,                                                                      \
-		 NULL,     "not root: keep owners, as the user's subordinate ids",                 \
-		 OPT_FLAG, offsetof(type, member.userns)},                                         \
-	{                                                                                          \
-		"no-chown", 0, NULL, "as root: leave every file to root", OPT_FLAG,                \
-			offsetof(type, member.no_chown)                                            \
-	}
+extern const struct opt_rows making_rows;
 
 /* One option a line, as on the command line; NULL when nothing was asked for. Free it. */
 int settings_write(const struct finishing *o, const struct making *m, char **ret,

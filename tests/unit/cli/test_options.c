@@ -155,6 +155,61 @@ static void mistakes(void **state)
 	done(&v);
 }
 
+struct inner {
+	unsigned number;
+	struct opt_list list;
+};
+struct outer {
+	bool own;
+	struct middle {
+		bool flag;
+		struct inner inner;
+	} first, second;
+};
+static const struct opt_row inner_array[] = {
+	{"number", 0, "N", "", OPT_NUMBER, offsetof(struct inner, number)},
+	{"list", 0, "X", "", OPT_LIST, offsetof(struct inner, list)},
+};
+static const struct opt_rows inner_rows = OPT_ROWS_OF(inner_array);
+static const struct opt_row middle_array[] = {
+	OPT_ALL_OF(inner_rows, offsetof(struct middle, inner)),
+	{"flag", 'f', NULL, "", OPT_FLAG, offsetof(struct middle, flag)},
+};
+static const struct opt_rows middle_rows = OPT_ROWS_OF(middle_array);
+static const struct opt_row outer_rows[] = {
+	OPT_ALL_OF(middle_rows, offsetof(struct outer, second)),
+	{"own", 0, NULL, "", OPT_FLAG, offsetof(struct outer, own)},
+};
+
+/* Rows of lists stand where their list does, and fill the member that it names. */
+static void lists_of_rows(void **state)
+{
+	static const char *const names[] = {"number", "list", "flag", "own"};
+	struct opt_walk w = opt_walk(outer_rows, 2);
+	struct varve_err e = VARVE_ERR_INIT;
+	struct outer o = {0};
+	struct opt_set set = {outer_rows, 2, &o};
+	char text[6][12] = {"cmd", "--number=5", "-f", "--list=a", "--own", "--list=b"};
+	char *argv[] = {text[0], text[1], text[2], text[3], text[4], text[5], NULL}, *args[8];
+	struct opt_row row;
+	size_t i = 0;
+	int n;
+
+	(void)state;
+	while (opt_next(&w, &row))
+		assert_string_equal(row.name, names[i++]);
+	assert_int_equal(i, 4);
+	assert_true(opt_has(outer_rows, 2, "number"));
+	assert_false(opt_has(outer_rows, 2, "none"));
+	assert_int_equal(opt_parse(&set, 1, 6, argv, false, args, &n, &e), 0);
+	assert_true(o.own && o.second.flag && !o.first.flag);
+	assert_int_equal(o.second.inner.number, 5);
+	assert_int_equal(o.second.inner.list.n, 2);
+	assert_int_equal(o.first.inner.number, 0);
+	opt_done(&set);
+	assert_int_equal(o.second.inner.list.n, 0);
+}
+
 static void nearest(void **state)
 {
 	static const char *const names[] = {"pull", "push", "plan", "install"};
@@ -169,9 +224,8 @@ static void nearest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_kind),
-		cmocka_unit_test(places),
-		cmocka_unit_test(mistakes),
+		cmocka_unit_test(every_kind), cmocka_unit_test(places),
+		cmocka_unit_test(mistakes),   cmocka_unit_test(lists_of_rows),
 		cmocka_unit_test(nearest),
 	};
 
