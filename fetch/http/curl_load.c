@@ -13,24 +13,32 @@ static int result;
 
 #ifdef VARVE_LAZY_LIBRARIES
 static struct {
-#define FIELD(name) __typeof__(&(curl_##name)) name;
-	CURL_FUNCTIONS(FIELD)
+#define FIELD(name)                                    __typeof__(&(curl_##name)) name;
+#define FIELD_PLAIN(type, name, parameters, arguments) FIELD(name)
+	CURL_VARIADIC(FIELD)
+	CURL_PLAIN(FIELD_PLAIN)
+#undef FIELD_PLAIN
 #undef FIELD
 } api;
 
 static int load(struct varve_err *e)
 {
-#define ROW(name) {"curl_" #name, &api.name},
-	static const struct library_function rows[] = {CURL_FUNCTIONS(ROW)};
+#define ROW(name)                                    {"curl_" #name, &api.name},
+#define ROW_PLAIN(type, name, parameters, arguments) ROW(name)
+	static const struct library_function rows[] = {CURL_VARIADIC(ROW) CURL_PLAIN(ROW_PLAIN)};
+#undef ROW_PLAIN
 #undef ROW
 
 	return library_load("libcurl.so.4", rows, VARVE_ARRAY_SIZE(rows), e);
 }
 
-void curl_easy_cleanup(CURL *h)
-{
-	api.easy_cleanup(h);
-}
+#define CALL(type, name, parameters, arguments)                                                    \
+	type curl_##name parameters                                                                \
+	{                                                                                          \
+		return api.name arguments;                                                         \
+	}
+CURL_PLAIN(CALL)
+#undef CALL
 
 CURLcode(curl_easy_getinfo)(CURL *h, CURLINFO info, ...)
 {
@@ -41,11 +49,6 @@ CURLcode(curl_easy_getinfo)(CURL *h, CURLINFO info, ...)
 	r = api.easy_getinfo(h, info, va_arg(ap, void *));
 	va_end(ap);
 	return r;
-}
-
-CURL *curl_easy_init(void)
-{
-	return api.easy_init();
 }
 
 /* The number of an option tells the type of its value. */
@@ -68,51 +71,6 @@ CURLcode(curl_easy_setopt)(CURL *h, CURLoption o, ...)
 	return r;
 }
 
-const char *curl_easy_strerror(CURLcode c)
-{
-	return api.easy_strerror(c);
-}
-
-CURLcode curl_global_init(long flags)
-{
-	return api.global_init(flags);
-}
-
-CURLMcode curl_multi_add_handle(CURLM *m, CURL *h)
-{
-	return api.multi_add_handle(m, h);
-}
-
-CURLMcode curl_multi_cleanup(CURLM *m)
-{
-	return api.multi_cleanup(m);
-}
-
-CURLMsg *curl_multi_info_read(CURLM *m, int *left)
-{
-	return api.multi_info_read(m, left);
-}
-
-CURLM *curl_multi_init(void)
-{
-	return api.multi_init();
-}
-
-CURLMcode curl_multi_perform(CURLM *m, int *running)
-{
-	return api.multi_perform(m, running);
-}
-
-CURLMcode curl_multi_poll(CURLM *m, struct curl_waitfd fds[], unsigned n, int ms, int *ret)
-{
-	return api.multi_poll(m, fds, n, ms, ret);
-}
-
-CURLMcode curl_multi_remove_handle(CURLM *m, CURL *h)
-{
-	return api.multi_remove_handle(m, h);
-}
-
 CURLMcode(curl_multi_setopt)(CURLM *m, CURLMoption o, ...)
 {
 	unsigned type = (unsigned)o / 10000 * 10000;
@@ -130,20 +88,6 @@ CURLMcode(curl_multi_setopt)(CURLM *m, CURLMoption o, ...)
 	return r;
 }
 
-struct curl_slist *curl_slist_append(struct curl_slist *list, const char *text)
-{
-	return api.slist_append(list, text);
-}
-
-void curl_slist_free_all(struct curl_slist *list)
-{
-	api.slist_free_all(list);
-}
-
-curl_version_info_data *curl_version_info(CURLversion age)
-{
-	return api.version_info(age);
-}
 #else
 static int load(struct varve_err *e)
 {

@@ -11,29 +11,37 @@
 #include "store/base/err.h"
 
 #ifdef VARVE_LAZY_LIBRARIES
-/* Every function of libcurl that is used. */
-#define CURL_FUNCTIONS(X)                                                                          \
-	X(easy_cleanup)                                                                            \
+/* Every function of libcurl that is used: those with "..." by hand in curl_load.c, of the others
+ * the result, the parameters and the arguments. */
+#define CURL_VARIADIC(X)                                                                           \
 	X(easy_getinfo)                                                                            \
-	X(easy_init)                                                                               \
 	X(easy_setopt)                                                                             \
-	X(easy_strerror)                                                                           \
-	X(global_init)                                                                             \
-	X(multi_add_handle)                                                                        \
-	X(multi_cleanup)                                                                           \
-	X(multi_info_read)                                                                         \
-	X(multi_init)                                                                              \
-	X(multi_perform)                                                                           \
-	X(multi_poll)                                                                              \
-	X(multi_remove_handle)                                                                     \
-	X(multi_setopt)                                                                            \
-	X(slist_append)                                                                            \
-	X(slist_free_all)                                                                          \
-	X(version_info)
+	X(multi_setopt)
+#define CURL_PLAIN(X)                                                                              \
+	X(void, easy_cleanup, (CURL * h), (h))                                                     \
+	X(CURL *, easy_init, (void), ())                                                           \
+	X(const char *, easy_strerror, (CURLcode c), (c))                                          \
+	X(CURLcode, global_init, (long flags), (flags))                                            \
+	X(CURLMcode, multi_add_handle, (CURLM * m, CURL * h), (m, h))                              \
+	X(CURLMcode, multi_cleanup, (CURLM * m), (m))                                              \
+	X(CURLMsg *, multi_info_read, (CURLM * m, int *left), (m, left))                           \
+	X(CURLM *, multi_init, (void), ())                                                         \
+	X(CURLMcode, multi_perform, (CURLM * m, int *running), (m, running))                       \
+	X(CURLMcode, multi_poll,                                                                   \
+	  (CURLM * m, struct curl_waitfd fds[], unsigned n, int ms, int *ret),                     \
+	  (m, fds, n, ms, ret))                                                                    \
+	X(CURLMcode, multi_remove_handle, (CURLM * m, CURL * h), (m, h))                           \
+	X(struct curl_slist *, slist_append, (struct curl_slist * list, const char *text),         \
+	  (list, text))                                                                            \
+	X(void, slist_free_all, (struct curl_slist * list), (list))                                \
+	X(curl_version_info_data *, version_info, (CURLversion age), (age))
 
 /* Symbols of their own: a program may link this library statically and libcurl as well. */
-#define RENAME(name) extern __typeof__(curl_##name) curl_##name __asm__("varve_curl_" #name);
-CURL_FUNCTIONS(RENAME)
+#define RENAME(name)                                    extern __typeof__(curl_##name) curl_##name __asm__("varve_curl_" #name);
+#define RENAME_PLAIN(type, name, parameters, arguments) RENAME(name)
+CURL_VARIADIC(RENAME)
+CURL_PLAIN(RENAME_PLAIN)
+#undef RENAME_PLAIN
 #undef RENAME
 #endif
 

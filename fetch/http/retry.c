@@ -4,8 +4,8 @@
  */
 #include "fetch/http/retry.h"
 
+#include <locale.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "store/base/compiler.h"
@@ -13,88 +13,31 @@
 #define BACKOFF_FIRST_MS 250u
 #define BACKOFF_MAX_MS   30000u
 
-static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-				   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-
-static bool take_number(struct span *s, size_t digits, int *ret)
-{
-	uint64_t v;
-
-	if (s->n < digits || !span_u64(span_of(s->p, digits), 9999, &v))
-		return false;
-	*s = span_of(s->p + digits, s->n - digits);
-	*ret = (int)v;
-	return true;
-}
-
-static bool take_char(struct span *s, char c)
-{
-	if (!s->n || s->p[0] != c)
-		return false;
-	*s = span_of(s->p + 1, s->n - 1);
-	return true;
-}
-
-static bool take_month(struct span *s, int *ret)
-{
-	for (int i = 0; i < 12; i++)
-		if (s->n >= 3 && !memcmp(s->p, months[i], 3)) {
-			*s = span_of(s->p + 3, s->n - 3);
-			*ret = i;
-			return true;
-		}
-	return false;
-}
-
-static bool take_clock(struct span *s, struct tm *tm)
-{
-	return take_number(s, 2, &tm->tm_hour) && take_char(s, ':') &&
-	       take_number(s, 2, &tm->tm_min) && take_char(s, ':') &&
-	       take_number(s, 2, &tm->tm_sec) && tm->tm_hour < 24 && tm->tm_min < 60 &&
-	       tm->tm_sec <= 60;
-}
-
-/* "Sun, 06 Nov 1994 08:49:37 GMT" and "Sunday, 06-Nov-94 08:49:37 GMT", behind the comma. */
-static bool parse_comma_form(struct span s, struct tm *tm)
-{
-	char sep = s.n > 3 && s.p[3] == '-' ? '-' : ' ';
-
-	if (!take_char(&s, ' ') || !take_number(&s, 2, &tm->tm_mday) || !take_char(&s, sep) ||
-	    !take_month(&s, &tm->tm_mon) || !take_char(&s, sep) ||
-	    !take_number(&s, sep == '-' ? 2 : 4, &tm->tm_year))
-		return false;
-	if (sep == '-')
-		tm->tm_year += tm->tm_year < 70 ? 2000 : 1900;
-	return take_char(&s, ' ') && take_clock(&s, tm) && span_eq(s, " GMT");
-}
-
-/* "Sun Nov  6 08:49:37 1994", behind the day's name. */
-static bool parse_asctime(struct span s, struct tm *tm)
-{
-	if (!take_char(&s, ' ') || !take_month(&s, &tm->tm_mon) || !take_char(&s, ' '))
-		return false;
-	if (!take_number(&s, 2, &tm->tm_mday) &&
-	    (!take_char(&s, ' ') || !take_number(&s, 1, &tm->tm_mday)))
-		return false;
-	return take_char(&s, ' ') && take_clock(&s, tm) && take_char(&s, ' ') &&
-	       take_number(&s, 4, &tm->tm_year) && !s.n;
-}
-
+/* The three forms of RFC 9110 5.6.7; the day of the week is not compared with the date. */
 bool http_date_parse(struct span s, int64_t *ret)
 {
-	struct tm tm = {0};
-	struct span day, rest = s;
-	bool ok;
+	static const char *const forms[] = {"%a, %d %b %Y %H:%M:%S GMT",
+					    "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"};
+	locale_t c = newlocale(LC_TIME_MASK, "C", (locale_t)0);
+	locale_t before = c ? uselocale(c) : (locale_t)0;
+	char text[64] = "";
+	bool ok = false;
 
-	if (span_cut(&rest, ',', &day))
-		ok = day.n >= 3 && parse_comma_form(rest, &tm);
-	else
-		ok = s.n > 3 && parse_asctime(span_of(s.p + 3, s.n - 3), &tm);
-	if (!ok || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_year < 1970)
-		return false;
-	tm.tm_year -= 1900;
-	*ret = timegm(&tm);
-	return true;
+	if (s.n < sizeof(text))
+		memcpy(text, s.p, s.n);
+	for (size_t i = 0; c && !ok && i < VARVE_ARRAY_SIZE(forms); i++) {
+		struct tm tm = {0};
+		const char *end = strptime(text, forms[i], &tm);
+
+		ok = end && !*end && tm.tm_year >= 70;
+		if (ok)
+			*ret = timegm(&tm);
+	}
+	if (c) {
+		(void)uselocale(before);
+		freelocale(c);
+	}
+	return ok;
 }
 
 bool retry_after_parse(struct span value, int64_t now, uint64_t *ret_seconds)
