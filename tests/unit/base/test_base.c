@@ -280,6 +280,11 @@ static void texts(void **state)
 	assert_false(text_parse_size("1.5X", &v));
 	assert_false(text_parse_size("99999999999999999999", &v));
 	assert_true(text_parse_duration("7d", &v) && v == 604800);
+	assert_true(text_parse_duration("2w", &v) && v == 1209600);
+	assert_true(text_parse_duration("3h", &v) && v == 10800);
+	assert_true(text_parse_duration("4m", &v) && v == 240);
+	assert_true(text_parse_duration("5s", &v) && v == 5);
+	assert_true(text_parse_duration("6", &v) && v == 6);
 	assert_false(text_parse_duration("d", &v));
 	assert_true(text_parse_time(span_str("2024-02-29T12:00:00.5+02:00"), &t) &&
 		    t == 1709200800);

@@ -41,6 +41,23 @@ static void resumed_and_restarted(void **state)
 	assert_int_equal(rate_per_second(&r), 0);
 }
 
+/* What was slow for a second counts a quarter, what was slow for four is all that counts. */
+static void older_slices_fade(void **state)
+{
+	struct rate r;
+
+	(void)state;
+	rate_begin(&r, 0, 0);
+	rate_add(&r, 1000, 4000);
+	assert_int_equal(rate_per_second(&r), 4000);
+	rate_add(&r, 2000, 4000);
+	assert_int_equal(rate_per_second(&r), 3000);
+	rate_add(&r, 4000, 4000);
+	assert_int_equal(rate_per_second(&r), 1500);
+	rate_add(&r, 8000, 8000);
+	assert_int_equal(rate_per_second(&r), 1000);
+}
+
 static void percent(void **state)
 {
 	(void)state;
@@ -56,6 +73,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(steady),
 		cmocka_unit_test(resumed_and_restarted),
+		cmocka_unit_test(older_slices_fade),
 		cmocka_unit_test(percent),
 	};
 
