@@ -154,6 +154,7 @@ static void test_attributes(void **state)
 static void test_content(void **state)
 {
 	struct tree_fixture t;
+	struct stat st;
 
 	begin(&t, *state);
 	put(&t, "z", "zzz");
@@ -168,6 +169,11 @@ static void test_content(void **state)
 	expect(&t, ""); /* size and mtime say nothing, and nobody said when it was installed */
 	t.o.installed_at = 1;
 	expect(&t, "* z 32\n");
+	assert_int_equal(fstatat(t.fd, "z", &st, AT_SYMLINK_NOFOLLOW), 0);
+	t.o.installed_at = st.st_ctim.tv_sec; /* the second in which the install may have ended */
+	expect(&t, "* z 32\n");
+	t.o.installed_at = st.st_ctim.tv_sec + 1;
+	expect(&t, "");
 	t.o.installed_at = 0;
 	t.o.read_data = true;
 	expect(&t, "* z 32\n");

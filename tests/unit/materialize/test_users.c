@@ -311,13 +311,35 @@ static void wsl_conf(void **state VARVE_UNUSED)
 	assert_int_equal(varve_wsl_conf(to.fd, &o, NULL), -VARVE_E_USAGE);
 }
 
+/* A line that would not fit into what is written with it is no user. */
+static void line_of_any_length(void **state VARVE_UNUSED)
+{
+	static const struct {
+		unsigned n;
+		int result;
+	} cases[] = {{500, 0}, {2000, 0}, {2040, -VARVE_E_FORMAT}, {5000, -VARVE_E_FORMAT}};
+	struct varve_user_result ret;
+	char text[6000];
+
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++) {
+		int n = snprintf(text, sizeof(text), "me:x:1000:1000:%0*d:/home/me:/bin/sh\n",
+				 (int)cases[i].n, 0);
+
+		assert_in_range(n, cases[i].n, sizeof(text) - 1);
+		mktree_put(&from, "etc/passwd", text, 0644);
+		assert_int_equal(carry("me", &ret), cases[i].result);
+	}
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 	const struct CMUnitTest tests[] = {
-		TEST(shadow_for_all),          TEST(plain),          TEST(ids_that_are_taken),
-		TEST(user_that_the_image_has), TEST(without_shadow), TEST(root_passwords),
-		TEST(further_groups),          TEST(hostile_links),  TEST(bad_input),
+		TEST(shadow_for_all),          TEST(plain),
+		TEST(line_of_any_length),      TEST(ids_that_are_taken),
+		TEST(user_that_the_image_has), TEST(without_shadow),
+		TEST(root_passwords),          TEST(further_groups),
+		TEST(hostile_links),           TEST(bad_input),
 		TEST(only_the_root_password),  TEST(wsl_conf),
 	};
 

@@ -266,6 +266,14 @@ static void installs_hold_their_image(void **state)
 	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
 	assert_ok(varve_store_untag(f->store, "one:1", NULL, &f->err), &f->err);
 	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	/* And neither is one that is there, but on another file system than it was. */
+	in.roots = f->dir;
+	in.dev++;
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	assert_int_equal(run(f, &opt).removed_blobs, 0);
+	in.dev--;
+	assert_ok(catalog_put_install(f->store, &in, &f->err), &f->err);
+	assert_int_equal(run(f, &opt).removed_blobs, 4);
 }
 
 static struct varve_install_record tree_of(struct fixture *f, const struct varve_digest *manifest)
