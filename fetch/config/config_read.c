@@ -380,6 +380,25 @@ static void read_lower(struct reader *rd, const json *j)
 			say(rd, true, "'%s' is not an absolute path", TEXT_SAFE(*s));
 }
 
+static void read_trusted(struct reader *rd, const json *j)
+{
+	size_t n = json_is_array(j) ? json_len(j) : 0;
+	uint64_t id;
+
+	free(rd->c->trusted);
+	rd->c->n_trusted = 0;
+	rd->c->trusted = calloc(n + 1, sizeof(*rd->c->trusted));
+	rd->oom |= !rd->c->trusted;
+	for (const json *i = json_first(j); rd->c->trusted && n && i; i = json_next(i)) {
+		if (!json_u64(i, &id) || id >= UINT32_MAX)
+			n = 0;
+		else
+			rd->c->trusted[rd->c->n_trusted++] = (uint32_t)id;
+	}
+	if (!n && !(json_is_array(j) && json_len(j) == 0))
+		say(rd, true, "must be a list of user ids (numbers, see \"id -u NAME\")");
+}
+
 static void read_platform(struct reader *rd, const json *j)
 {
 	const char *s = read_text(rd, j);
@@ -518,6 +537,8 @@ static void top_member(struct reader *rd, const char *key, const json *j)
 		read_insecure(rd, j);
 	else if (!strcmp(key, "lower"))
 		read_lower(rd, j);
+	else if (!strcmp(key, "trusted_owners"))
+		read_trusted(rd, j);
 	else if (!strcmp(key, "platform"))
 		read_platform(rd, j);
 	else if (!strcmp(key, "hooks"))

@@ -22,7 +22,7 @@ static int check_layout(struct check *c, struct varve_err *e)
 	int r;
 
 	buf_init(&b, 1 << 16);
-	r = fsx_read_file(c->store->root, LAYOUT_OCI, &b, NULL);
+	r = fsx_read_plain(c->store->root, LAYOUT_OCI, &b, NULL);
 	if (r == 0 && strstr(b.p, "\"imageLayoutVersion\"")) {
 		buf_done(&b);
 		return 0;
