@@ -70,6 +70,32 @@ static int check_database(struct check *c, struct varve_err *e)
 	return 1;
 }
 
+/* Clean is what was looked at: what is below, or was left out, is said. */
+static void note_unchecked(struct check *c)
+{
+	const struct varve_store *s = c->store;
+	size_t i;
+
+	if (s->foreign)
+		check_report(c, CHECK_NOTE, "store", s->path,
+			     "its database and what it derived from layers are not believed, because "
+			     "%s; what was checked are its documents and blobs",
+			     s->foreign);
+	for (i = 0; i < s->n_lower; i++) {
+		const struct varve_store *l = s->lower[i];
+
+		if (l->foreign)
+			check_report(c, CHECK_NOTE, "lower store", l->path,
+				     "is not checked. Of it only bytes are used that their digest "
+				     "proves while they are read, because %s",
+				     l->foreign);
+		else
+			check_report(c, CHECK_NOTE, "lower store", l->path,
+				     "is not checked, and is believed as this one is; its owner checks "
+				     "it with varve check --store");
+	}
+}
+
 static int count_tables(struct index_txn *t, void *user, struct varve_err *e)
 {
 	struct varve_check_result *ret = user;
@@ -132,6 +158,7 @@ int varve_store_check(struct varve_store *s, const struct varve_check_options *o
 	r = opt->repair || opt->rebuild ? store_need_write(s, e) : 0;
 	if (r == 0)
 		r = check_layout(&c, e);
+	note_unchecked(&c);
 	if (r == 0 && opt->rebuild)
 		r = rebuild_all(&c, e);
 	if (r == 0)
