@@ -77,10 +77,11 @@ static void note_unchecked(struct check *c)
 	size_t i;
 
 	if (s->foreign)
-		check_report(c, CHECK_NOTE, "store", s->path,
-			     "its database and what it derived from layers are not believed, because "
-			     "%s; what was checked are its documents and blobs",
-			     s->foreign);
+		check_report(
+			c, CHECK_NOTE, "store", s->path,
+			"its database and what it derived from layers are not believed, because "
+			"%s; what was checked are its documents and blobs",
+			s->foreign);
 	for (i = 0; i < s->n_lower; i++) {
 		const struct varve_store *l = s->lower[i];
 
@@ -90,9 +91,10 @@ static void note_unchecked(struct check *c)
 				     "proves while they are read, because %s",
 				     l->foreign);
 		else
-			check_report(c, CHECK_NOTE, "lower store", l->path,
-				     "is not checked, and is believed as this one is; its owner checks "
-				     "it with varve check --store");
+			check_report(
+				c, CHECK_NOTE, "lower store", l->path,
+				"is not checked, and is believed as this one is; its owner checks "
+				"it with varve check --store");
 	}
 }
 
