@@ -13,7 +13,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
-#include "store/lower.h"
+#include "store/blob_copy.h"
 
 #define TRIES_MAX 3u
 
@@ -132,7 +132,7 @@ static int open_blob(struct upload *u, struct varve_err *e)
 	int r = blob_open_file(u->push->store, &u->digest, &f, e);
 
 	if (r == 0 && !f.proven)
-		r = lower_copy(u->push->store, &u->digest, &f, e);
+		r = blob_copy(u->push->store, &u->digest, &f, e);
 	u->fd = f.fd;
 	return r;
 }

@@ -21,11 +21,3 @@ bool lower_facts_parse(struct span text, const struct varve_digest *blob,
 		       struct varve_layer_facts *ret);
 
 #define LOWER_FACTS "facts" /* the kind of derived data, for aux_open() */
-
-struct blob_file;
-/*
- * Replace f->fd by a file without a name that has the blob's bytes, which are verified as they are
- * copied: VARVE_E_DIGEST.
- */
-int lower_copy(struct varve_store *s, const struct varve_digest *blob, struct blob_file *f,
-	       struct varve_err *e);

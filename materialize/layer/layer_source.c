@@ -10,7 +10,7 @@
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/blob.h"
-#include "store/lower.h"
+#include "store/blob_copy.h"
 
 #define WINDOW (256u << 10)
 
@@ -29,7 +29,7 @@ static int open_blob(struct layer_source *l, bool verify, struct varve_err *e)
 	int r = blob_open_file(l->s, &l->blob, &f, e);
 
 	if (r == 0 && !f.proven && (!verify || needs_positions(f.fd)))
-		r = lower_copy(l->s, &l->blob, &f, e);
+		r = blob_copy(l->s, &l->blob, &f, e);
 	l->fd = f.fd;
 	l->size = f.size;
 	l->from = f.from;
