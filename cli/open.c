@@ -59,6 +59,7 @@ int cli_store(struct cli *c, enum cli_access access, struct varve_err *e)
 	if (r < 0)
 		return r;
 	o.lower = varve_config_lower(c->config);
+	o.trusted = varve_config_trusted_owners(c->config, &o.n_trusted);
 	o.create = access == CLI_CREATE;
 	varve_config_limits(c->config, &o.limits);
 	o.restore = access == CLI_RESTORE;

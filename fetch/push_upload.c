@@ -13,6 +13,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/blob_copy.h"
 
 #define TRIES_MAX 3u
 
@@ -124,6 +125,18 @@ static int set_resource(struct upload *u, enum upload_step step)
 		       : varve_fail_oom(&u->call.err);
 }
 
+/* What another user can change is copied first, so that what is sent is what its name says. */
+static int open_blob(struct upload *u, struct varve_err *e)
+{
+	struct blob_file f = {.fd = -1};
+	int r = blob_open_file(u->push->store, &u->digest, &f, e);
+
+	if (r == 0 && !f.proven)
+		r = blob_copy(u->push->store, &u->digest, &f, e);
+	u->fd = f.fd;
+	return r;
+}
+
 static int prepare_send(struct upload *u)
 {
 	static const char type[] = "Content-Type: application/octet-stream";
@@ -131,7 +144,7 @@ static int prepare_send(struct upload *u)
 	int r = session_url(u, &e);
 
 	if (r == 0 && u->fd < 0)
-		r = blob_open(u->push->store, &u->digest, &u->fd, NULL, &e);
+		r = open_blob(u, &e);
 	new_call(u);
 	if (r < 0) {
 		u->call.err = e;

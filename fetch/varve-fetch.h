@@ -37,6 +37,9 @@ VARVE_PUBLIC int varve_config_load(struct varve_config **ret, const char *path,
 VARVE_PUBLIC void varve_config_free(struct varve_config *c);
 /* The member "lower": NULL-terminated, may be NULL. Borrowed. */
 VARVE_PUBLIC const char *const *varve_config_lower(const struct varve_config *c);
+/* The member "trusted_owners" as user ids, for varve_store_options. Borrowed. */
+VARVE_PUBLIC const uint32_t *varve_config_trusted_owners(const struct varve_config *c,
+							 size_t *ret_n);
 /* The member "limits", for varve_store_options. 0: the default. */
 VARVE_PUBLIC void varve_config_limits(const struct varve_config *c, struct varve_limits *ret);
 /* The directory of hooks; NULL if the configuration names none. */

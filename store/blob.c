@@ -11,8 +11,10 @@
 #include "store/blob_record.h"
 #include "store/layout.h"
 #include "store/lock.h"
+#include "store/lower.h"
 #include "store/oci/oci.h"
 #include "store/store.h"
+#include "store/trust.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -197,15 +199,14 @@ static int record_adopted(struct varve_store *s, const struct varve_digest *d, s
 int blob_adopt(struct varve_store *s, const struct varve_digest *d, struct varve_err *e)
 {
 	char path[LAYOUT_PATH_MAX];
-	VARVE_CLOSE int fd =
-		openat(s->root, layout_blob(d, path), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	struct varve_digest got;
 	struct stat st;
+	VARVE_CLOSE int fd = fsx_open_plain(s->root, layout_blob(d, path), O_RDONLY, 0, &st);
+	struct varve_digest got;
 	int r;
 
 	if (fd < 0 && errno == ENOENT)
 		return 0;
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return varve_fail_errno(e, "open %s/%s", s->path, path);
 	log_debug(s->ctx, "blob", "%s has no record: hashing it", DIGEST_STR(d));
 	r = hash_fd(d->algo, fd, s->ctx, &got, NULL, e);
@@ -308,6 +309,8 @@ int blob_stat(struct varve_store *s, const struct varve_digest *d, struct varve_
 	if (r == 0) {
 		info = (struct varve_blob_info){.digest = *d};
 		r = stat_lower(s, d, &info);
+		if (r == 1 && !info.has_facts)
+			info.has_facts = lower_get_facts(s, d, &info.facts);
 	}
 	info.present = r == 1;
 	if (r == 1 && ret)
@@ -315,52 +318,76 @@ int blob_stat(struct varve_store *s, const struct varve_digest *d, struct varve_
 	return r;
 }
 
-int blob_open(struct varve_store *s, const struct varve_digest *d, int *ret_fd, uint64_t *ret_size,
-	      struct varve_err *e)
+int blob_open_file(struct varve_store *s, const struct varve_digest *d, struct blob_file *ret,
+		   struct varve_err *e)
 {
 	char path[LAYOUT_PATH_MAX];
 	struct stat st;
 	size_t i;
-	VARVE_CLOSE int fd =
-		openat(s->root, layout_blob(d, path), O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = fsx_open_plain(s->root, layout_blob(d, path), O_RDONLY, 0, &st);
 
-	if (fd < 0 && errno != ENOENT)
-		return varve_fail_errno(e, "open %s/%s", s->path, path);
-	if (fd < 0) {
-		for (i = 0; i < s->n_lower; i++) {
-			if (blob_open(s->lower[i], d, ret_fd, ret_size, NULL) == 0)
-				return 0;
-		}
-		return varve_fail(e, VARVE_E_NOTFOUND, "blob %s is not in the store %s",
-				  DIGEST_STR(d), s->path);
+	if (fd >= 0) {
+		*ret = (struct blob_file){.fd = fd,
+					  .size = (uint64_t)st.st_size,
+					  .proven = !s->foreign && trust_stat(s, &st),
+					  .from = s};
+		return 0;
 	}
-	if (fstat(fd, &st) < 0)
-		return varve_fail_errno(e, "look at %s/%s", s->path, path);
+	if (errno != ENOENT)
+		return varve_fail_errno(e, "open %s/%s", s->path, path);
+	for (i = 0; i < s->n_lower; i++) {
+		if (blob_open_file(s->lower[i], d, ret, NULL) == 0)
+			return 0;
+	}
+	return varve_fail(e, VARVE_E_NOTFOUND, "blob %s is not in the store %s", DIGEST_STR(d),
+			  s->path);
+}
+
+int blob_open(struct varve_store *s, const struct varve_digest *d, int *ret_fd, uint64_t *ret_size,
+	      struct varve_err *e)
+{
+	struct blob_file f;
+	int r = blob_open_file(s, d, &f, e);
+
+	if (r < 0)
+		return r;
 	if (ret_size)
-		*ret_size = (uint64_t)st.st_size;
-	*ret_fd = VARVE_TAKE_FD(fd);
+		*ret_size = f.size;
+	*ret_fd = f.fd;
 	return 0;
+}
+
+int blob_fail_digest(const struct varve_store *from, const struct varve_store *s,
+		     const struct varve_digest *d, struct varve_err *e)
+{
+	if (from == s)
+		return varve_fail(e, VARVE_E_DIGEST,
+				  "blob %s in the store %s is damaged: the stored bytes have "
+				  "changed; pull the image again, or run \"varve check --repair\"",
+				  DIGEST_STR(d), s->path);
+	return varve_fail(e, VARVE_E_DIGEST,
+			  "blob %s in the lower store %s is not what its name says; leave that "
+			  "store out of \"lower\" in the configuration until its owner has run "
+			  "\"varve check --read-data --repair\"",
+			  DIGEST_STR(d), from->path);
 }
 
 int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b,
 	      struct varve_err *e)
 {
-	VARVE_CLOSE int fd = -1;
+	struct blob_file f = {.fd = -1};
 	struct varve_digest got;
-	int r = blob_open(s, d, &fd, NULL, e);
+	int r = blob_open_file(s, d, &f, e);
 
-	if (r == 0)
-		r = fsx_read_file(fd, NULL, b, e);
+	if (r == 0) {
+		r = fsx_read_file(f.fd, NULL, b, e);
+		(void)close(f.fd);
+	}
 	if (r == 0)
 		r = hash_bytes(d->algo, b->p, b->n, &got, e);
 	if (r < 0)
 		return varve_wrap(e, r, "blob %s", DIGEST_STR(d));
-	if (!varve_digest_equal(&got, d))
-		return varve_fail(e, VARVE_E_DIGEST,
-				  "blob %s in the store %s is damaged; heal it with: varve check "
-				  "--repair",
-				  DIGEST_STR(d), s->path);
-	return 0;
+	return varve_digest_equal(&got, d) ? 0 : blob_fail_digest(f.from, s, d, e);
 }
 
 int varve_store_read_blob(struct varve_store *s, const struct varve_digest *d, char **ret,
@@ -398,7 +425,11 @@ int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
 		   const struct varve_layer_facts *facts, struct varve_err *e)
 {
 	struct varve_layer_facts copy = *facts;
+	char path[LAYOUT_PATH_MAX];
 
+	/* Of a layer that only a lower store has; a cache, which must not fail a command. */
+	if (s->n_lower && faccessat(s->root, layout_blob(d, path), F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		(void)lower_put_facts(s, d, facts, NULL);
 	if (s->read_only)
 		return 0; /* they are found out again by whoever reads the layer next */
 	return update_record(s, d, fill_facts, &copy, e);

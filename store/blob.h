@@ -16,6 +16,23 @@ int blob_stat(struct varve_store *s, const struct varve_digest *d, struct varve_
 /* VARVE_E_NOTFOUND if absent. *ret_size may be NULL. The content is not verified here. */
 int blob_open(struct varve_store *s, const struct varve_digest *d, int *ret_fd, uint64_t *ret_size,
 	      struct varve_err *e);
+/* The same, for who reads content: whose file it is. */
+struct blob_file {
+	int fd;
+	uint64_t size;
+	/*
+	 * Nobody but us, root and trusted owners can change the file: what was verified once stays
+	 * so. Else each read may give other bytes, and only those count that were hashed as they
+	 * were used.
+	 */
+	bool proven;
+	const struct varve_store *from; /* s, or one of its lower stores */
+};
+int blob_open_file(struct varve_store *s, const struct varve_digest *d, struct blob_file *ret,
+		   struct varve_err *e);
+/* VARVE_E_DIGEST: the bytes that s has in from (itself or a lower one) are not what d says. */
+int blob_fail_digest(const struct varve_store *from, const struct varve_store *s,
+		     const struct varve_digest *d, struct varve_err *e);
 /* A whole document into b (its ceiling applies), verified against d. */
 int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b,
 	      struct varve_err *e);

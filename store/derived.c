@@ -9,6 +9,7 @@
 #include "store/layout.h"
 #include "store/lock.h"
 #include "store/store.h"
+#include "store/trust.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -50,6 +51,28 @@ void aux_memory_free(struct varve_store *s)
 	}
 }
 
+/*
+ * Nothing proves derived data but who wrote it: its checksums are for accidents. What another user
+ * could have written, or could change while it is read or mapped, is not there; it is made anew.
+ */
+static int open_stored(const struct varve_store *s, const char *path)
+{
+	struct stat st;
+	VARVE_CLOSE int fd = -1;
+
+	errno = ENOENT;
+	if (s->foreign)
+		return -1;
+	fd = fsx_open_plain(s->root, path, O_RDONLY, 0, &st);
+	if (fd < 0 && errno != EMEDIUMTYPE)
+		return -1;
+	if (fd < 0 || !trust_stat(s, &st)) {
+		errno = ENOENT;
+		return -1;
+	}
+	return VARVE_TAKE_FD(fd);
+}
+
 int aux_open(struct varve_store *s, const char *kind, const struct varve_digest *diff_id,
 	     int *ret_fd, struct varve_err *e)
 {
@@ -58,8 +81,7 @@ int aux_open(struct varve_store *s, const char *kind, const struct varve_digest 
 	int fd = memory_open(s, kind, diff_id);
 
 	if (fd < 0)
-		fd = openat(s->root, layout_aux(kind, diff_id, path),
-			    O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		fd = open_stored(s, layout_aux(kind, diff_id, path));
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;

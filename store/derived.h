@@ -12,8 +12,8 @@ void aux_memory_free(struct varve_store *s);
 
 /* Derived data: aux/<kind>/<diffid hex>. May vanish at any time; kind is "toc" or "zran". */
 int aux_open(struct varve_store *s, const char *kind, const struct varve_digest *diff_id,
-	     int *ret_fd,
-	     struct varve_err *e); /* VARVE_E_NOTFOUND if absent; lower stores are searched */
+	     int *ret_fd, struct varve_err *e); /* VARVE_E_NOTFOUND if absent, or not to be trusted
+						   (trust.h); lower stores are searched */
 /* A private file to write; published under its final name by aux_commit (fsync is not needed: it is
  * a cache with a checksum of its own), dropped by aux_abort. The diffID need not be known before
  * the commit. */

@@ -96,8 +96,7 @@ static int open_partial(struct ingest *in, struct varve_err *e)
 	int tries;
 
 	for (tries = 0; tries < 1000; tries++) {
-		in->fd = openat(in->store->root, in->path,
-				O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		in->fd = fsx_open_plain(in->store->root, in->path, O_RDWR | O_CREAT, 0600, NULL);
 		if (in->fd < 0)
 			return varve_fail_errno(e, "open %s/%s", in->store->path, in->path);
 		if (fsx_flock(in->fd, LOCK_EX | LOCK_NB) < 0) {

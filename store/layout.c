@@ -99,7 +99,7 @@ static bool is_backup(int root)
 	if (faccessat(root, LAYOUT_INSTALLS, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return true;
 	buf_init(&b, MIRROR_MAX);
-	found = fsx_read_file(root, LAYOUT_INDEX, &b, NULL) == 0 &&
+	found = fsx_read_plain(root, LAYOUT_INDEX, &b, NULL) == 0 &&
 		memmem(b.p, b.n, "\"" MIRROR_REFERENCE "\"", sizeof(MIRROR_REFERENCE) + 1);
 	buf_done(&b);
 	buf_done(&b);
@@ -139,6 +139,17 @@ static int check_empty(int root, const char *path, struct varve_err *e)
 	return 0;
 }
 
+/* A store is for its owner to write, also in a directory that was made with a umask of 002. */
+static int keep_to_owner(int root, const char *path, struct varve_err *e)
+{
+	struct stat st;
+
+	if (fstat(root, &st) < 0 ||
+	    ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && fchmod(root, st.st_mode & 07755) < 0))
+		return varve_fail_errno(e, "keep %s to its owner", path);
+	return 0;
+}
+
 static int make_file(int root, const char *name, const char *text, struct varve_err *e)
 {
 	if (faccessat(root, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -153,8 +164,7 @@ static int make_locks(int root, const char *path, struct varve_err *e)
 	size_t i;
 
 	for (i = 0; i < 2; i++) {
-		VARVE_CLOSE int fd =
-			openat(root, names[i], O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+		VARVE_CLOSE int fd = fsx_open_plain(root, names[i], O_RDWR | O_CREAT, 0644, NULL);
 
 		if (fd < 0)
 			return varve_fail_errno(e, "%s/%s", path, names[i]);
@@ -181,6 +191,8 @@ int layout_create(int root, const char *path, struct varve_err *e)
 	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	r = check_empty(root, path, e);
+	if (r == 0)
+		r = keep_to_owner(root, path, e);
 	if (r == 0)
 		r = make_locks(root, path, e);
 	if (r == 0)
@@ -220,8 +232,7 @@ void layout_complete(int root)
 		VARVE_CLOSE int fd = -1;
 
 		if (faccessat(root, locks[i], F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-			fd = openat(root, locks[i], O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-				    0644);
+			fd = fsx_open_plain(root, locks[i], O_RDWR | O_CREAT, 0644, NULL);
 	}
 }
 
@@ -237,7 +248,7 @@ int layout_restore(int root, struct varve_err *e)
 	return r < 0 ? r : make_file(root, LAYOUT_VERSION_FILE, version_text, e);
 }
 
-int layout_absent(int root, const char *path, struct varve_err *e)
+int layout_absent(int root, const char *path, bool wait, struct varve_err *e)
 {
 	const struct timespec pause = {0, 10000000};
 	unsigned tries;
@@ -247,12 +258,12 @@ int layout_absent(int root, const char *path, struct varve_err *e)
 	 * Another process may be in layout_create(), which holds the lock until VERSION is there;
 	 * or it has made the lock and does not hold it yet.
 	 */
-	for (tries = 0; tries < 50; tries++) {
+	for (tries = 0; tries < 50 && (wait || tries == 0); tries++) {
 		VARVE_CLOSE int fd = -1;
 
 		if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return 0;
-		fd = openat(root, LAYOUT_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		fd = wait ? fsx_open_plain(root, LAYOUT_LOCK, O_RDONLY, 0, NULL) : -1;
 		if (fd < 0)
 			break;
 		if (fsx_flock(fd, LOCK_SH) < 0)
@@ -294,7 +305,7 @@ int layout_check(int root, const char *path, bool *ret_read_only, struct varve_e
 	int r;
 
 	buf_init(&b, 64u << 10);
-	r = fsx_read_file(root, LAYOUT_VERSION_FILE, &b, NULL);
+	r = fsx_read_plain(root, LAYOUT_VERSION_FILE, &b, NULL);
 	if (r < 0) {
 		buf_done(&b);
 		if (r == -ENOENT)

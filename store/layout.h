@@ -55,9 +55,9 @@ int layout_restore(int root, struct varve_err *e);
 /*
  * For who would not make a store: 0 if one is here, or is being made by another process just now
  * (waits for that); VARVE_E_NOTFOUND if there is none yet, VARVE_E_NOSTORE if something else is in
- * the directory.
+ * the directory. wait false: whoever holds the lock may hold it for ever.
  */
-int layout_absent(int root, const char *path, struct varve_err *e);
+int layout_absent(int root, const char *path, bool wait, struct varve_err *e);
 /* VARVE_E_NOSTORE without VERSION; VARVE_E_VERSION if it asks for what we do not know.
  * ret_read_only: may only be read. */
 int layout_check(int root, const char *path, bool *ret_read_only, struct varve_err *e);

@@ -12,7 +12,7 @@
 /* flock() needs no write access, so a reader of a shared store can hold it too. */
 static int open_lock(int root, const char *name)
 {
-	return openat(root, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	return fsx_open_plain(root, name, O_RDONLY, 0, NULL);
 }
 
 int lock_acquire(struct store_lock *ret, int root, int mode, struct varve_err *e)

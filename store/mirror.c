@@ -32,7 +32,7 @@ int mirror_read_index(struct varve_store *s, json **ret, struct varve_err *e)
 	int r;
 
 	buf_init(&b, MIRROR_MAX);
-	r = fsx_read_file(s->root, LAYOUT_INDEX, &b, e);
+	r = fsx_read_plain(s->root, LAYOUT_INDEX, &b, e);
 	if (r == 0)
 		r = json_parse(&j, b.p, b.n, MIRROR_MAX, e);
 	buf_done(&b);
@@ -386,8 +386,8 @@ int mirror_update(struct varve_store *s, enum mirror_when when, struct varve_err
 {
 	/* One writer at a time, from reading the records to the rename: the last file shows the
 	 * last state. */
-	VARVE_CLOSE int lock = openat(s->root, LAYOUT_MIRROR_LOCK,
-				      O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	VARVE_CLOSE int lock =
+		fsx_open_plain(s->root, LAYOUT_MIRROR_LOCK, O_RDONLY | O_CREAT, 0644, NULL);
 	int r;
 
 	if (lock < 0 || fsx_flock(lock, LOCK_EX) < 0)

@@ -242,7 +242,7 @@ int rebuild_read_installs(struct varve_store *s, json **ret, struct varve_err *e
 
 	*ret = NULL;
 	buf_init(&b, MIRROR_MAX);
-	r = fsx_read_file(s->root, LAYOUT_INSTALLS, &b, e);
+	r = fsx_read_plain(s->root, LAYOUT_INSTALLS, &b, e);
 	if (r == 0)
 		r = json_parse(ret, b.p, b.n, MIRROR_MAX, e);
 	buf_done(&b);

@@ -12,6 +12,7 @@
 #include "store/layout.h"
 #include "store/mirror.h"
 #include "store/rebuild.h"
+#include "store/trust.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -182,9 +183,18 @@ static int find_mode(struct varve_store *s, const struct varve_store_options *op
 		 * ones. */
 		return varve_fail(
 			e, VARVE_E_CONFLICT,
-			"the store %s belongs to user %u, you are user %u; use a store of "
-			"your own and that one as a read-only lower store",
+			"the store %s belongs to user %u, you are user %u; run varve as that user, "
+			"or use a store of your own and that one as a read-only lower store "
+			"(\"lower\" "
+			"in the configuration)",
 			s->path, (unsigned)st.st_uid, (unsigned)geteuid());
+	else if (s->foreign)
+		return varve_fail(
+			e, VARVE_E_UNSAFE,
+			"the store %s is not yours alone: %s. Take that right away (chmod -R go-w, "
+			"chown) and run \"varve check --rebuild --read-data\", as others may have "
+			"changed it",
+			s->path, s->foreign);
 	return 0;
 }
 
@@ -192,6 +202,9 @@ static int open_index(struct varve_store *s, struct varve_err *e)
 {
 	int r;
 
+	/* Its pages could change under LMDB, and what its records say of layers is proven by
+	 * nothing. */
+	s->no_index = s->no_index || s->foreign;
 	if (!s->no_index) {
 		r = index_open(&s->index, s->root, s->path, s->read_only, s->ctx, e);
 		/* A reader who may not open it still has index.json and the blobs (A.6). */
@@ -203,6 +216,14 @@ static int open_index(struct varve_store *s, struct varve_err *e)
 	if (r == 0)
 		r = rebuild_from_documents(s, e);
 	return r < 0 ? varve_wrap(e, r, "read the store %s without its database", s->path) : 0;
+}
+
+static void told_lower(const struct varve_store *s)
+{
+	if (s->foreign)
+		log_info(s->ctx, "store",
+			 "lower store %s: only what its digest proves is used, because %s", s->path,
+			 s->foreign);
 }
 
 /* A lower store that is away (an unmounted share) is worth a warning, not a failure. */
@@ -224,12 +245,26 @@ static int open_lower(struct varve_store *s, const char *const *lower, struct va
 
 		opt.path = lower[n];
 		opt.read_only = true;
+		opt.trusted = s->trusted;
+		opt.n_trusted = s->n_trusted;
 		if (varve_store_open(&s->lower[s->n_lower], s->ctx, &opt, &why) < 0)
 			log_warn(s->ctx, "store", "lower store %s is not used: %s", lower[n],
 				 varve_err_text(&why, text, sizeof(text)));
 		else
-			s->n_lower++;
+			told_lower(s->lower[s->n_lower++]);
 	}
+	return 0;
+}
+
+static int copy_trusted(struct varve_store *s, const struct varve_store_options *opt,
+			struct varve_err *e)
+{
+	s->trusted = malloc((opt->n_trusted + 1) * sizeof(*s->trusted));
+	if (!s->trusted)
+		return varve_fail_oom(e);
+	if (opt->n_trusted)
+		memcpy(s->trusted, opt->trusted, opt->n_trusted * sizeof(*s->trusted));
+	s->n_trusted = opt->n_trusted;
 	return 0;
 }
 
@@ -256,17 +291,21 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 	s->ctx = ctx;
 	s->limits = limits_or(&opt->limits, &default_limits);
 	(void)pthread_mutex_init(&s->mutex, NULL);
-	r = open_root(s, opt, e);
+	r = copy_trusted(s, opt, e);
+	if (r == 0)
+		r = open_root(s, opt, e);
 	if (r == 0 && opt->create && !opt->read_only &&
 	    faccessat(s->root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
 		r = find_mode(s, opt, e);
 		if (r == 0 && !s->read_only)
 			r = layout_create(s->root, s->path, e);
 	}
+	if (r == 0)
+		r = trust_find(s, e);
 	if (r == 0 && opt->restore && faccessat(s->root, ".", W_OK, AT_EACCESS) == 0)
 		r = layout_restore(s->root, e);
 	if (r == 0)
-		r = layout_absent(s->root, s->path, e);
+		r = layout_absent(s->root, s->path, !s->foreign, e);
 	if (r == 0)
 		r = layout_check(s->root, s->path, &only_read, e);
 	if (r == 0)
@@ -302,5 +341,7 @@ void varve_store_close(struct varve_store *s)
 	if (s->root >= 0)
 		(void)close(s->root);
 	free(s->path);
+	free(s->foreign);
+	free(s->trusted);
 	free(s);
 }

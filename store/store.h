@@ -16,6 +16,9 @@ struct varve_store {
 	bool read_only;
 	bool no_index; /* read only and no usable database: index is made from index.json, in memory
 			*/
+	char *foreign; /* why it is not believed (trust.h); NULL: it is */
+	uint32_t *trusted; /* user ids beside the caller's and root's */
+	size_t n_trusted;
 	struct index *index;
 	struct varve_store **lower;
 	size_t n_lower;

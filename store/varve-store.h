@@ -53,6 +53,12 @@ struct varve_store_options {
 	const char *const
 		*lower; /* read-only stores consulted before the network, NULL-terminated */
 	struct varve_limits limits; /* for layers that are read with this handle */
+	/*
+	 * User ids whose stores and roots dirs are believed as the caller's own and root's are, as
+	 * the lower stores of an administrator. Copied.
+	 */
+	const uint32_t *trusted;
+	size_t n_trusted;
 };
 #define VARVE_STORE_OPTIONS_INIT                                                                   \
 	{                                                                                          \
@@ -61,8 +67,10 @@ struct varve_store_options {
 
 /*
  * VARVE_E_NOTFOUND (missing and not create), VARVE_E_NOSTORE (something else is there),
- * VARVE_E_VERSION. Whatever then needs a damaged index gives VARVE_E_CORRUPT: check --rebuild
- * makes it again. ctx is borrowed.
+ * VARVE_E_VERSION. A store that the caller may write to, and that belongs to another user
+ * (VARVE_E_CONFLICT) or that others may write to (VARVE_E_UNSAFE), is refused unless read_only.
+ * Whatever then needs a damaged index gives VARVE_E_CORRUPT: check --rebuild makes it again. ctx is
+ * borrowed.
  */
 VARVE_PUBLIC int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 				  const struct varve_store_options *opt, struct varve_err *e);

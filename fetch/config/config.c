@@ -61,6 +61,7 @@ void varve_config_free(struct varve_config *c)
 	free(c->registries);
 	free_strings(c->insecure);
 	free_strings(c->lower);
+	free(c->trusted);
 	free(c->hooks);
 	free(c->official_library);
 	for (size_t i = 0; i < c->n_official_hosts; i++) {
@@ -80,6 +81,12 @@ const char *varve_config_hooks(const struct varve_config *c)
 const char *const *varve_config_lower(const struct varve_config *c)
 {
 	return c ? (const char *const *)c->lower : NULL;
+}
+
+const uint32_t *varve_config_trusted_owners(const struct varve_config *c, size_t *ret_n)
+{
+	*ret_n = c ? c->n_trusted : 0;
+	return c ? c->trusted : NULL;
 }
 
 void varve_config_limits(const struct varve_config *c, struct varve_limits *ret)

@@ -32,6 +32,8 @@ struct varve_config {
 	size_t n_registries;
 	char **insecure; /* hosts; may be NULL */
 	char **lower;
+	uint32_t *trusted; /* user ids of trusted_owners */
+	size_t n_trusted;
 	char *hooks; /* absolute path; NULL: not set */
 	unsigned jobs;
 	unsigned connect_ms, header_ms, stall_ms, retries;

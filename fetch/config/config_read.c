@@ -420,6 +420,27 @@ static void read_lower(struct reader *rd, const json *j, void *member)
 }
 
 /* Two members of the configuration at once. */
+static void read_trusted(struct reader *rd, const json *j, void *config)
+{
+	struct varve_config *c = config;
+	size_t n = json_is_array(j) ? json_len(j) : 0;
+	uint64_t id;
+
+	free(c->trusted);
+	c->n_trusted = 0;
+	c->trusted = calloc(n + 1, sizeof(*c->trusted));
+	rd->oom |= !c->trusted;
+	for (const json *i = json_first(j); c->trusted && n && i; i = json_next(i)) {
+		if (!json_u64(i, &id) || id >= UINT32_MAX)
+			n = 0;
+		else
+			c->trusted[c->n_trusted++] = (uint32_t)id;
+	}
+	if (!n && !(json_is_array(j) && json_len(j) == 0))
+		say(rd, true, "must be a list of user ids (numbers, see \"id -u NAME\")");
+}
+
+/* Two members of the configuration at once. */
 static void read_platform(struct reader *rd, const json *j, void *config)
 {
 	struct varve_config *c = config;
@@ -537,6 +558,7 @@ static const struct field config_fields[] = {
 	{"registries", FIELD_OTHER, 0, .read = read_registries},
 	{"insecure", FIELD_OTHER, AT(insecure), .read = read_insecure},
 	{"lower", FIELD_OTHER, AT(lower), .read = read_lower},
+	{"trusted_owners", FIELD_OTHER, 0, .read = read_trusted},
 	{"platform", FIELD_OTHER, 0, .read = read_platform},
 	{"hooks", FIELD_OTHER, AT(hooks), .read = read_hooks},
 	{"official", FIELD_OTHER, 0, .read = read_official},

@@ -65,6 +65,7 @@ struct copy {
 	int in, out; /* out -1: tar */
 	uint64_t size;
 	const struct varve_digest *digest;
+	const struct varve_store *from;
 };
 
 static int copy_bytes(const struct copy *c, struct hash *h, char *chunk, struct varve_err *e)
@@ -113,11 +114,9 @@ static int copy_verified(const struct copy *c, struct varve_err *e)
 	if (r == 0)
 		r = hash_final(h, &got, e);
 	if (r == 0 && !varve_digest_equal(&got, c->digest)) {
-		(void)blob_set_damaged(c->o->x->s, c->digest, NULL);
-		r = varve_fail(e, VARVE_E_DIGEST,
-			       "blob %s: the stored bytes have changed; pull the image again, or "
-			       "run 'varve check --repair'",
-			       DIGEST_STR(c->digest));
+		if (c->from == c->o->x->s)
+			(void)blob_set_damaged(c->o->x->s, c->digest, NULL);
+		r = blob_fail_digest(c->from, c->o->x->s, c->digest, e);
 	}
 	return r;
 }
@@ -150,6 +149,7 @@ int layout_out_blob(struct layout_out *o, const struct varve_digest *d, struct v
 	const struct varve_export_options *opt = o->x->opt;
 	struct copy c = {.o = o, .out = -1, .digest = d};
 	VARVE_CLOSE int in = -1;
+	struct blob_file f;
 	char name[256];
 	int r = first_time(o, d, e);
 
@@ -159,14 +159,16 @@ int layout_out_blob(struct layout_out *o, const struct varve_digest *d, struct v
 		o->x->ret->n_left_out++;
 		return 0;
 	}
-	r = blob_open(o->x->s, d, &in, &c.size, e);
+	r = blob_open_file(o->x->s, d, &f, e);
 	if (r < 0)
 		return r == -VARVE_E_NOTFOUND ? varve_fail(e, VARVE_E_INCOMPLETE,
 							   "blob %s is missing in the store; pull "
 							   "the image again",
 							   DIGEST_STR(d))
 					      : r;
-	c.in = in;
+	c.in = in = f.fd;
+	c.size = f.size;
+	c.from = f.from;
 	o->x->ret->n_blobs++;
 	(void)snprintf(name, sizeof(name), "blobs/%s/%s",
 		       d->algo == VARVE_SHA512 ? "sha512" : "sha256", DIGEST_HEX(d));

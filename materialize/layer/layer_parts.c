@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Where a layer can be read from, and verifying one as a whole beside those who read its parts. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "materialize/layer/layer_parts.h"
 #include "materialize/layer/layer_source.h"
@@ -45,6 +46,16 @@ static int stored_points(const struct zran *z, uint64_t **ret, size_t *ret_n, st
 	return 0;
 }
 
+static bool is_proven(struct varve_store *s, const struct varve_digest *blob)
+{
+	struct blob_file f;
+
+	if (blob_open_file(s, blob, &f, NULL) < 0)
+		return false;
+	(void)close(f.fd);
+	return f.proven;
+}
+
 int layer_points(struct varve_store *s, const struct varve_digest *blob,
 		 const struct varve_digest *diff_id, uint64_t **ret, size_t *ret_n,
 		 struct varve_err *e)
@@ -55,7 +66,9 @@ int layer_points(struct varve_store *s, const struct varve_digest *blob,
 
 	if (r < 0)
 		return r;
-	if (r == 0 || !info.has_facts)
+	/* Parts are verified by who reads the whole, which proves nothing of what others can
+	 * change. */
+	if (r == 0 || !info.has_facts || !is_proven(s, blob))
 		return one_point(ret, ret_n, e);
 	if (info.facts.compression == VARVE_COMP_NONE)
 		return even_points(info.facts.size, ret, ret_n, e);

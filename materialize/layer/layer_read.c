@@ -12,6 +12,7 @@ static int scan_and_verify(struct layer_source *src, const struct layer_scan_to 
 			   struct varve_layer_facts *ret, struct varve_err *e)
 {
 	struct inflate_source in = layer_source_input(src);
+	struct varve_err why = VARVE_ERR_INIT;
 	int r = layer_scan(store_ctx(src->s), &in, to, ret, e);
 
 	if (r == 0)
@@ -19,13 +20,11 @@ static int scan_and_verify(struct layer_source *src, const struct layer_scan_to 
 	if (r == -VARVE_E_INTERRUPTED)
 		return r;
 	/* A rotten blob is the better explanation of a layer that cannot be parsed. */
-	if (layer_source_verify(src, NULL) == -VARVE_E_DIGEST) {
-		varve_err_reset(e);
-		return varve_fail(e, VARVE_E_DIGEST,
-				  "the stored bytes have changed; pull the image again, or run "
-				  "'varve check --repair'");
-	}
-	return r;
+	if (layer_source_verify(src, &why) != -VARVE_E_DIGEST)
+		return r;
+	if (e)
+		*e = why;
+	return -VARVE_E_DIGEST;
 }
 
 struct scan {

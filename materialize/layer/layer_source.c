@@ -10,17 +10,43 @@
 #include "store/base/fsx.h"
 #include "store/base/log.h"
 #include "store/blob.h"
+#include "store/blob_copy.h"
 
 #define WINDOW (256u << 10)
+
+/* Read by position as well as from end to end: squashfs. */
+static bool needs_positions(int fd)
+{
+	char magic[4];
+
+	return fsx_pread_full(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	       memcmp(magic, SQUASHFS_MAGIC, sizeof(magic)) == 0;
+}
+
+static int open_blob(struct layer_source *l, bool verify, struct varve_err *e)
+{
+	struct blob_file f = {.fd = -1};
+	int r = blob_open_file(l->s, &l->blob, &f, e);
+
+	if (r == 0 && !f.proven && (!verify || needs_positions(f.fd)))
+		r = blob_copy(l->s, &l->blob, &f, e);
+	l->fd = f.fd;
+	l->size = f.size;
+	l->from = f.from;
+	l->by_position = f.proven;
+	return r;
+}
 
 int layer_source_open(struct layer_source *ret, struct varve_store *s,
 		      const struct varve_digest *blob, bool verify, struct varve_err *e)
 {
 	struct layer_source l = {.s = s, .blob = *blob, .fd = -1};
-	int r = blob_open(s, blob, &l.fd, &l.size, e);
+	int r = open_blob(&l, verify, e);
 
-	if (r < 0)
+	if (r < 0) {
+		layer_source_done(&l);
 		return r;
+	}
 	(void)posix_fadvise(l.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	l.window = malloc(WINDOW);
 	if (!l.window)
@@ -63,7 +89,10 @@ static void tell(struct layer_source *l, bool finished)
 static int source_next(void *user, const void **ret, size_t *ret_n, struct varve_err *e)
 {
 	struct layer_source *l = user;
-	ssize_t n = fsx_pread_full(l->fd, l->window, WINDOW, l->at);
+	/* No further than it was long: its owner could make it grow for ever. */
+	uint64_t left = l->size > l->at ? l->size - l->at : 0;
+	ssize_t n =
+		fsx_pread_full(l->fd, l->window, VARVE_MIN((size_t)left, (size_t)WINDOW), l->at);
 
 	if (n < 0)
 		return varve_fail_errno(e, "blob %s", DIGEST_STR(&l->blob));
@@ -78,7 +107,7 @@ static int source_next(void *user, const void **ret, size_t *ret_n, struct varve
 
 struct inflate_source layer_source_input(struct layer_source *l)
 {
-	return (struct inflate_source){source_next, l, l->fd};
+	return (struct inflate_source){source_next, l, l->by_position ? l->fd : -1};
 }
 
 int layer_source_drain(struct layer_source *l, struct varve_err *e)
@@ -107,9 +136,7 @@ int layer_source_verify(struct layer_source *l, struct varve_err *e)
 		return r;
 	if (varve_digest_equal(&found, &l->blob))
 		return 0;
-	(void)blob_set_damaged(l->s, &l->blob, NULL);
-	return varve_fail(e, VARVE_E_DIGEST,
-			  "blob %s: the stored bytes have changed; pull the image again, or run "
-			  "'varve check --repair'",
-			  DIGEST_STR(&l->blob));
+	if (l->from == l->s)
+		(void)blob_set_damaged(l->s, &l->blob, NULL);
+	return blob_fail_digest(l->from, l->s, &l->blob, e);
 }

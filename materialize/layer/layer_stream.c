@@ -37,8 +37,7 @@ static int open_whole(struct layer_stream **ret, struct varve_store *s,
 	r = inflate_new(&ls->z, &in, store_limits(s)->max_layer_bytes, store_limits(s)->max_ratio,
 			e);
 	if (r == 0 && inflate_kind(ls->z) == VARVE_COMP_SQUASHFS)
-		r = squashfs_open(&ls->squashfs, ls->source.fd, ls->source.size, store_limits(s),
-				  e);
+		r = squashfs_open(&ls->squashfs, in.fd, ls->source.size, store_limits(s), e);
 	if (r < 0) {
 		r = varve_wrap(e, r, "layer %s", DIGEST_STR(blob));
 		layer_stream_free(ls);

@@ -276,6 +276,10 @@ int squashfs_open(struct squashfs **ret, int fd, uint64_t size, const struct var
 
 	if (!q)
 		return varve_fail_oom(e);
+	if (fd < 0) { /* it became one after layer_source_open() had looked */
+		free(q);
+		return varve_fail(e, VARVE_E_DIGEST, "the bytes changed while they were read");
+	}
 	q->source.base = (sqfs_file_t){
 		.base = {.destroy = source_destroy},
 		.read_at = source_read,

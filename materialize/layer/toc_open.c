@@ -22,7 +22,10 @@ int toc_open(struct toc **ret, struct varve_store *s, const struct varve_digest 
 		return varve_fail_errno(e, "table of contents");
 	if (st.st_size < (off_t)sizeof(struct toc_file_header))
 		return toc_damaged(e);
-	/* Published files are never written again, so the mapping cannot shrink under us. */
+	/*
+	 * Published files are never written again, and aux_open() gives none that another user may
+	 * write, so the mapping cannot shrink or change under us.
+	 */
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	if (map == MAP_FAILED)
 		return varve_fail_errno(e, "table of contents");

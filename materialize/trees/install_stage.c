@@ -19,8 +19,7 @@ int stage_lock_label(const struct roots *r, const char *label, int *ret_fd, stru
 
 	(void)snprintf(name, sizeof(name), ".rootfs_%s.lock", label);
 	for (;;) {
-		VARVE_CLOSE int fd =
-			openat(r->fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+		VARVE_CLOSE int fd = fsx_open_plain(r->fd, name, O_RDWR | O_CREAT, 0600, NULL);
 		struct stat mine, there;
 		int x;
 

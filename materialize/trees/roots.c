@@ -12,6 +12,7 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/blob.h"
+#include "store/trust.h"
 
 #define WAIT_STEP_NS 100000000
 
@@ -39,10 +40,36 @@ static bool is_below(const char *path, const char *top)
 	return !strncmp(path, top, n) && (path[n] == '/' || !path[n]);
 }
 
+/*
+ * What root makes and switches must not be renamed away, or replaced by another tree, by a user who
+ * is not root. Others choose for themselves whom they share a directory with.
+ */
+static int check_owner(const struct roots *r, const struct stat *st, struct varve_err *e)
+{
+	if (geteuid() != 0)
+		return 0;
+	if (!trust_owner(r->store, st->st_uid))
+		return varve_fail(
+			e, VARVE_E_CONFLICT,
+			"%s belongs to user %u, who could replace what root installs there; "
+			"run varve as that user, choose another directory with --roots, or "
+			"name the user in \"trusted_owners\" of the configuration",
+			TEXT_SAFE(r->path), (unsigned)st->st_uid);
+	if ((st->st_mode & (S_IWGRP | S_ISVTX)) == S_IWGRP && st->st_gid != 0)
+		return varve_fail(
+			e, VARVE_E_UNSAFE,
+			"%s: the group %u may rename and delete in this directory, and so "
+			"replace what root installs there; \"chmod g-w\" it or choose another "
+			"with --roots",
+			TEXT_SAFE(r->path), (unsigned)st->st_gid);
+	return 0;
+}
+
 static int check_place(const struct roots *r, struct varve_err *e)
 {
 	VARVE_FREE char *store = realpath(varve_store_path(r->store), NULL);
 	struct stat st;
+	int ret;
 
 	if (fstat(r->fd, &st))
 		return varve_fail_errno(e, "%s", TEXT_SAFE(r->path));
@@ -51,6 +78,9 @@ static int check_place(const struct roots *r, struct varve_err *e)
 				  "%s: everybody may rename and delete in this directory; "
 				  "\"chmod o-w\" it or choose another with --roots",
 				  TEXT_SAFE(r->path));
+	ret = check_owner(r, &st, e);
+	if (ret < 0)
+		return ret;
 	if (store && is_below(r->path, store))
 		return varve_fail(e, VARVE_E_CONFLICT,
 				  "%s: lies in the store %s; choose another with --roots",

@@ -15,6 +15,7 @@
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/json.h"
+#include "store/trust.h"
 
 #define SIDECAR_MAX    (64u << 10)
 #define SIDECAR_SUFFIX ".varve.json"
@@ -136,6 +137,15 @@ static bool parse_sidecar(const struct buf *b, struct varve_install_record *in)
 	       !label_check(in->label, NULL);
 }
 
+/* In a directory that others may write to (/tmp) anybody can put one. */
+static bool read_sidecar(const struct roots *r, const char *name, struct buf *b)
+{
+	struct stat st;
+	VARVE_CLOSE int fd = fsx_open_plain(r->fd, name, O_RDONLY, 0, &st);
+
+	return fd >= 0 && trust_stat(r->store, &st) && fsx_read_file(fd, NULL, b, NULL) == 0;
+}
+
 static int add_sidecar(const struct roots *r, const char *name, struct varve_install_list *l,
 		       struct varve_err *e)
 {
@@ -145,12 +155,13 @@ static int add_sidecar(const struct roots *r, const char *name, struct varve_ins
 	bool ok;
 
 	buf_init(&b, SIDECAR_MAX);
-	ok = !fsx_read_file(r->fd, name, &b, NULL) && parse_sidecar(&b, &in);
+	ok = read_sidecar(r, name, &b) && parse_sidecar(&b, &in);
 	buf_done(&b);
 	if (!ok) {
 		install_done(&in);
-		log_warn(r->ctx, "roots", "%s/%s: cannot be read; ignored", TEXT_SAFE(r->path),
-			 TEXT_SAFE(name));
+		log_warn(r->ctx, "roots",
+			 "%s/%s: cannot be read, or may be of another user; ignored",
+			 TEXT_SAFE(r->path), TEXT_SAFE(name));
 		return 0;
 	}
 	p = realloc(l->items, (l->n + 1) * sizeof(*p));

@@ -23,7 +23,7 @@ static const struct {
 } errno_exits[] = {
 	{ENOSPC, VARVE_EXIT_NOSPACE},  {EDQUOT, VARVE_EXIT_NOSPACE},
 	{ENOENT, VARVE_EXIT_NOTFOUND}, {EINTR, VARVE_EXIT_INTERRUPTED},
-	{EBUSY, VARVE_EXIT_BUSY},
+	{EBUSY, VARVE_EXIT_BUSY},      {EMEDIUMTYPE, VARVE_EXIT_INTEGRITY},
 };
 
 static void add_frame(struct varve_err *e, const char *fmt, va_list ap) VARVE_PRINTF(2, 0);
@@ -111,7 +111,7 @@ int varve_fail_errno(struct varve_err *e, const char *fmt, ...)
 	if (vsnprintf(object, sizeof(object), fmt, ap) < 0)
 		object[0] = '\0';
 	va_end(ap);
-	(void)varve_fail(e, code, "%s: %s", object, strerror(saved ? saved : EIO));
+	(void)varve_fail(e, code, "%s: %s", object, varve_code_text(saved ? saved : EIO));
 	errno = saved;
 	return -code;
 }
@@ -166,6 +166,8 @@ const char *varve_code_text(int code)
 			return codes[i].text;
 	if (code == 0)
 		return "success";
+	if (code == EMEDIUMTYPE) /* of fsx_open_plain() */
+		return "is not a regular file";
 	/* strerrordesc_np: thread-safe, never NULL for a known errno. */
 	return strerrordesc_np(code) ? strerrordesc_np(code) : "unknown error";
 }

@@ -122,6 +122,39 @@ int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *
 	return 0;
 }
 
+int fsx_open_plain(int dirfd, const char *name, int flags, mode_t mode, struct stat *ret)
+{
+	VARVE_CLOSE int fd =
+		openat(dirfd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, mode);
+	struct stat st;
+
+	if (fd < 0) {
+		if (errno == ELOOP || errno == ENXIO) /* a symlink; a socket, or a FIFO to write */
+			errno = EMEDIUMTYPE;
+		return -1;
+	}
+	if (fstat(fd, &st) < 0)
+		return -1;
+	if (!S_ISREG(st.st_mode)) {
+		errno = EMEDIUMTYPE;
+		return -1;
+	}
+	if (ret)
+		*ret = st;
+	return VARVE_TAKE_FD(fd);
+}
+
+int fsx_read_plain(int dirfd, const char *name, struct buf *b, struct varve_err *e)
+{
+	VARVE_CLOSE int fd = fsx_open_plain(dirfd, name, O_RDONLY, 0, NULL);
+	int r;
+
+	if (fd < 0)
+		return varve_fail_errno(e, "open %s", name);
+	r = fsx_read_file(fd, NULL, b, e);
+	return r < 0 ? varve_wrap(e, r, "%s", name) : 0;
+}
+
 static int write_temp(int dirfd, const char *tmp, const void *p, size_t n, mode_t mode)
 {
 	VARVE_CLOSE int fd =

@@ -24,6 +24,14 @@ int fsx_next_data(int fd, uint64_t off, uint64_t end, uint64_t *ret_from, uint64
 /* Whole small file into b (its ceiling applies: -VARVE_E_LIMIT). name NULL: fd itself from offset
  * 0. */
 int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *e);
+/*
+ * Open what must be a regular file, for whoever may not be the only one to write in dirfd: a FIFO
+ * or a device neither keeps us waiting nor notices, a symlink is not followed. -1 with errno;
+ * EMEDIUMTYPE: it is something else. ret may be NULL.
+ */
+int fsx_open_plain(int dirfd, const char *name, int flags, mode_t mode, struct stat *ret);
+/* fsx_read_file() of such a file. */
+int fsx_read_plain(int dirfd, const char *name, struct buf *b, struct varve_err *e);
 /* tmp + write + fsync + rename + fsync of the directory: the old file or the new one, never half.
  */
 int fsx_replace_file(int dirfd, const char *name, const void *p, size_t n, mode_t mode,

@@ -22,7 +22,7 @@ static int check_layout(struct check *c, struct varve_err *e)
 	int r;
 
 	buf_init(&b, 1 << 16);
-	r = fsx_read_file(c->store->root, LAYOUT_OCI, &b, NULL);
+	r = fsx_read_plain(c->store->root, LAYOUT_OCI, &b, NULL);
 	if (r == 0 && strstr(b.p, "\"imageLayoutVersion\"")) {
 		buf_done(&b);
 		return 0;
@@ -68,6 +68,34 @@ static int check_database(struct check *c, struct varve_err *e)
 	check_report(c, CHECK_REPAIRED, "database", INDEX_DIR,
 		     "was damaged; it was made again from the blobs and index.json");
 	return 1;
+}
+
+/* Clean is what was looked at: what is below, or was left out, is said. */
+static void note_unchecked(struct check *c)
+{
+	const struct varve_store *s = c->store;
+	size_t i;
+
+	if (s->foreign)
+		check_report(
+			c, CHECK_NOTE, "store", s->path,
+			"its database and what it derived from layers are not believed, because "
+			"%s; what was checked are its documents and blobs",
+			s->foreign);
+	for (i = 0; i < s->n_lower; i++) {
+		const struct varve_store *l = s->lower[i];
+
+		if (l->foreign)
+			check_report(c, CHECK_NOTE, "lower store", l->path,
+				     "is not checked. Of it only bytes are used that their digest "
+				     "proves while they are read, because %s",
+				     l->foreign);
+		else
+			check_report(
+				c, CHECK_NOTE, "lower store", l->path,
+				"is not checked, and is believed as this one is; its owner checks "
+				"it with varve check --store");
+	}
 }
 
 static int count_tables(struct index_txn *t, void *user, struct varve_err *e)
@@ -132,6 +160,7 @@ int varve_store_check(struct varve_store *s, const struct varve_check_options *o
 	r = opt->repair || opt->rebuild ? store_need_write(s, e) : 0;
 	if (r == 0)
 		r = check_layout(&c, e);
+	note_unchecked(&c);
 	if (r == 0 && opt->rebuild)
 		r = rebuild_all(&c, e);
 	if (r == 0)

@@ -4,6 +4,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/fsx.h"
 #include "store/base/hash.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
@@ -205,17 +206,19 @@ static int check_file(struct check *c, const struct graph_blob *b, struct varve_
 {
 	char path[LAYOUT_PATH_MAX], why[300];
 	struct stat st;
-	VARVE_CLOSE int fd = openat(c->store->root, layout_blob(&b->digest, path),
-				    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	VARVE_CLOSE int fd =
+		fsx_open_plain(c->store->root, layout_blob(&b->digest, path), O_RDONLY, 0, &st);
+	const char *fault = errno == ENOENT ? "is missing" : varve_code_text(errno);
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
+	if (fd < 0) {
+		if (fstatat(c->store->root, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			st.st_ino = 0;
 		if (!still_recorded(c, &b->digest, b->size))
 			return 0;
-		return check_heal(c, &b->digest, b->size, 0,
-				  errno == ENOENT ? "is missing" : strerror(errno), e);
+		return check_heal(c, &b->digest, b->size, st.st_ino, fault, e);
 	}
-	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != b->size) {
+	if ((uint64_t)st.st_size != b->size) {
 		(void)snprintf(why, sizeof(why), "has %llu bytes, not %llu",
 			       (unsigned long long)st.st_size, (unsigned long long)b->size);
 		return still_recorded(c, &b->digest, b->size)
@@ -297,7 +300,7 @@ static int check_orphan(void *user, const struct scan_entry *entry, struct varve
 		return 0;
 	}
 	if (c->opt->read_data) {
-		fd = openat(c->store->root, entry->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		fd = fsx_open_plain(c->store->root, entry->path, O_RDONLY, 0, NULL);
 		r = fd < 0 ? 1 : read_blob(c, fd, &d, why, sizeof(why), e);
 		if (r <= 0) {
 			if (r == 0)

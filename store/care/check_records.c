@@ -317,7 +317,9 @@ static const char *mirror_fault(struct check *c, char *buf, size_t size, bool *r
 				struct varve_err *e, int *ret)
 {
 	VARVE_CLOSE int lock =
-		openat(c->store->root, LAYOUT_MIRROR_LOCK, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		c->store->foreign
+			? -1
+			: fsx_open_plain(c->store->root, LAYOUT_MIRROR_LOCK, O_RDONLY, 0, NULL);
 	JSON_FREE json *index = NULL;
 	struct varve_err why = VARVE_ERR_INIT;
 	struct index_mirror m;

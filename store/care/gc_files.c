@@ -2,6 +2,7 @@
 /* The files that gc removes beside blobs: partial downloads, trash, scratch, dead leases, derived
  * data, orphans. */
 #include "store/care/gc_files.h"
+#include "store/blob.h"
 #include "store/handle.h"
 #include "store/index/index.h"
 
@@ -11,6 +12,7 @@
 #include "store/base/hash.h"
 #include "store/care/scan.h"
 #include "store/layout.h"
+#include "store/lower.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -88,9 +90,8 @@ static void give_back(struct varve_store *s, struct scan_entry *entry)
 
 	if (!scan_claim(s, entry->path, &fd))
 		return;
-	out = openat(s->root, entry->path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (out >= 0 && fstat(out, &entry->st) == 0 && S_ISREG(entry->st.st_mode) &&
-	    ftruncate(out, entry->st.st_size) == 0)
+	out = fsx_open_plain(s->root, entry->path, O_WRONLY, 0, &entry->st);
+	if (out >= 0 && ftruncate(out, entry->st.st_size) == 0)
 		(void)fstat(out, &entry->st);
 }
 
@@ -166,11 +167,27 @@ static int see_db(void *user, const struct scan_entry *entry, struct varve_err *
 
 /* --- derived data --- */
 
+/* What aux/ has under this digest stays. */
+static int keep_derived(struct look *l, const struct varve_digest *d, struct varve_err *e)
+{
+	struct varve_digest *more;
+
+	if (l->n_diff_ids == l->cap_diff_ids) {
+		l->cap_diff_ids = l->cap_diff_ids ? l->cap_diff_ids * 2 : 256;
+		more = realloc(l->diff_ids, l->cap_diff_ids * sizeof(*more));
+		if (!more)
+			return varve_fail_oom(e);
+		l->diff_ids = more;
+	}
+	l->diff_ids[l->n_diff_ids++] = *d;
+	return 0;
+}
+
 static int note_layer(void *user, struct span key, struct span value, struct varve_err *e)
 {
 	struct look *l = user;
 	struct blob_record rec = {0};
-	struct varve_digest d, *more;
+	struct varve_digest d;
 	uint32_t i;
 
 	if (!record_digest_of(key, &d) || !blob_more_get(value, &rec))
@@ -180,15 +197,23 @@ static int note_layer(void *user, struct span key, struct span value, struct var
 	if (!varve_digest_is_set(&rec.facts.diff_id) || i == GRAPH_NONE ||
 	    l->st->g.blobs[i].mark == 0)
 		return 0;
-	if (l->n_diff_ids == l->cap_diff_ids) {
-		l->cap_diff_ids = l->cap_diff_ids ? l->cap_diff_ids * 2 : 256;
-		more = realloc(l->diff_ids, l->cap_diff_ids * sizeof(*more));
-		if (!more)
-			return varve_fail_oom(e);
-		l->diff_ids = more;
-	}
-	l->diff_ids[l->n_diff_ids++] = rec.facts.diff_id;
-	return 0;
+	return keep_derived(l, &rec.facts.diff_id, e);
+}
+
+/* Of a layer that only a lower store has: its facts, and by them its table of contents. */
+static int note_lower(void *user, const struct scan_entry *entry, struct varve_err *e)
+{
+	struct look *l = user;
+	struct varve_layer_facts facts;
+	struct varve_digest blob;
+	int r;
+
+	if (!layout_digest_of(entry->name, &blob) ||
+	    !lower_get_facts(l->st->store, &blob, &facts) ||
+	    blob_stat(l->st->store, &blob, NULL, NULL) != 1)
+		return 0;
+	r = keep_derived(l, &blob, e);
+	return r == 0 ? keep_derived(l, &facts.diff_id, e) : r;
 }
 
 static int note_layers(struct index_txn *t, void *user, struct varve_err *e)
@@ -283,6 +308,8 @@ int gc_files_scan(struct gc_files *f, struct gc_state *st, struct varve_err *e)
 	size_t i;
 	int r = index_view(st->store->index, note_layers, &l, e);
 
+	if (r == 0)
+		r = scan_dir(st->store, LAYOUT_AUX "/" LOWER_FACTS, note_lower, &l, e);
 	l.old_index = faccessat(st->store->root, LAYOUT_INDEX_BAD, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	if (l.n_diff_ids)
 		qsort(l.diff_ids, l.n_diff_ids, sizeof(*l.diff_ids), by_digest);

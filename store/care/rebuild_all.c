@@ -145,8 +145,8 @@ static int see_blob(void *user, const struct scan_entry *entry, struct varve_err
 		known->seen = true;
 		return 0;
 	}
-	fd = openat(r->store->root, entry->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+	fd = fsx_open_plain(r->store->root, entry->path, O_RDONLY, 0, &st);
+	if (fd < 0)
 		return 0;
 	x = hash_fd(d.algo, fd, r->store->ctx, &got, NULL, e);
 	if (x == -VARVE_E_INTERRUPTED)

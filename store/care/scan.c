@@ -79,7 +79,7 @@ static int read_lease(void *user, const struct scan_entry *entry, struct varve_e
 		return 0;
 	}
 	buf_init(&b, MAX_LEASE);
-	r = fsx_read_file(l->store->root, entry->path, &b, e);
+	r = fsx_read_plain(l->store->root, entry->path, &b, e);
 	text = span_of(b.p, b.n);
 	while (r == 0 && text.n > 0) {
 		char word[VARVE_DIGEST_STR_MAX];

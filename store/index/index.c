@@ -101,7 +101,7 @@ int index_create(int root, struct varve_err *e)
 
 	if (db < 0)
 		return varve_fail_errno(e, "open " INDEX_DIR);
-	lock = openat(db, SEAL_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	lock = fsx_open_plain(db, SEAL_FILE, O_RDWR | O_CREAT, 0644, NULL);
 	if (lock < 0)
 		return varve_fail_errno(e, "make " INDEX_DIR "/" SEAL_FILE);
 	if (faccessat(db, INDEX_DATA, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -175,9 +175,8 @@ int index_open(struct index **ret, int root, const char *path, bool read_only,
 		return varve_fail_oom(e);
 	ix->db = openat(root, INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (ix->db >= 0)
-		ix->lock = openat(
-			ix->db, SEAL_FILE,
-			(read_only ? O_RDONLY : O_RDWR | O_CREAT) | O_NOFOLLOW | O_CLOEXEC, 0644);
+		ix->lock = fsx_open_plain(ix->db, SEAL_FILE,
+					  read_only ? O_RDONLY : O_RDWR | O_CREAT, 0644, NULL);
 	if (ix->lock < 0)
 		return varve_fail_errno(e, "open %s/" INDEX_DIR "/" SEAL_FILE, path);
 	*ret = VARVE_TAKE(ix);

@@ -29,13 +29,13 @@ static int read_at(void *user, uint64_t offset, void *buf, size_t n)
 
 int index_check_pages(const struct index *ix, const char *name, struct varve_err *e)
 {
-	VARVE_CLOSE int fd = openat(ix->db, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+	VARVE_CLOSE int fd = fsx_open_plain(ix->db, name, O_RDONLY, 0, &st);
 	struct pages_file f = {.read = read_at, .user = &fd};
 	const char *why;
-	struct stat st;
 	int r;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return errno == ENOENT
 			       ? index_fail_corrupt(ix, e, "its file is missing")
 			       : varve_fail_errno(e, "open %s/" INDEX_DIR "/%s", ix->path, name);
