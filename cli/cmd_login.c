@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/signals.h"
 #include "cli/table.h"
 
 enum { MAX_SECRET = 16384 };
@@ -28,15 +29,14 @@ static const struct opt_row login_rows[] = {
 };
 #undef AT
 
-/* One line without its end. 0, or -errno; EFBIG when it is too long. Signals end it: no SA_RESTART.
- */
+/* One line without its end. 0, or -errno; EFBIG when it is too long. Signals end it. */
 static int read_line(int fd, char *ret, size_t size)
 {
 	size_t n = 0;
 
 	for (;;) {
 		char c;
-		ssize_t r = read(fd, &c, 1);
+		ssize_t r = signals_read(fd, &c, 1);
 
 		if (r < 0)
 			return -errno;
