@@ -41,6 +41,13 @@ bool signals_heard(void)
 
 int signals_status(int status)
 {
+	static const int all[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction act;
+
+	/* Nothing looks at the flag any more: one that comes now ends us as it ends others. */
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (sigaction(all[i], NULL, &act) == 0 && act.sa_handler == on_signal)
+			(void)signal(all[i], SIG_DFL);
 	return heard ? 128 + (int)heard : status;
 }
 

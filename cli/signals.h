@@ -11,7 +11,8 @@
 void signals_setup(struct varve_ctx *ctx);
 /* Has one come? */
 bool signals_heard(void);
-/* The exit status of the command: 128 + the signal that came, or else this one. */
+/* The exit status of the command: 128 + the signal that came, or else this one. The last thing
+ * asked. */
 int signals_status(int status);
 /*
  * read() and write() of a descriptor that may make us wait, such as a pipe or a terminal: -1 with

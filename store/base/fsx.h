@@ -75,6 +75,10 @@ int fsx_rename_exchange(int olddir, const char *old, int newdir, const char *new
  * Counts removed entries if ret is not NULL. */
 int fsx_remove_tree(int dirfd, const char *name, const struct varve_ctx *ctx, uint64_t *ret_entries,
 		    struct varve_err *e);
+/* The same for what work leaves that has ended: once ctx is cancelled it is tried for FSX_CLEAR_MS,
+ * and the rest stays for whoever sweeps (VARVE_E_INTERRUPTED). */
+#define FSX_CLEAR_MS 80u
+int fsx_clear_tree(int dirfd, const char *name, const struct varve_ctx *ctx, struct varve_err *e);
 
 /* Mode 0700, the caller's group, and no ACL that new files would inherit: a roots dir with setgid
  * or a default ACL would leave its mark on every file. */
