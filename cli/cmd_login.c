@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -139,6 +140,8 @@ static int run_login(struct cli *c, const void *options, int argc, char **argv, 
 			       "--no-check");
 	if (r == 0)
 		r = cli_config(c, e);
+	/* The password is in no core file, whatever is wrong with a helper or a library. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (r == 0)
 		r = get_secret(o, registry, user, password, e);
 	if (r == 0) {
@@ -150,6 +153,7 @@ static int run_login(struct cli *c, const void *options, int argc, char **argv, 
 		r = varve_login(&c->ctx, registry, &to, where, e);
 	}
 	explicit_bzero(password, sizeof(password));
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	if (r < 0)
 		return varve_wrap(e, r, "login %s", VARVE_TEXT_SAFE(registry));
 	return report(c, "varve.login/1", registry, user, where, e);
