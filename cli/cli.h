@@ -117,6 +117,3 @@ const char *message_text(const struct varve_err *e, char *buf, size_t size);
 void message_error(struct cli *c, const struct varve_err *e);
 void message_note(const struct cli *c, const char *fmt, ...) VARVE_PRINTF(2, 3);
 void message_warn(const struct cli *c, const char *fmt, ...) VARVE_PRINTF(2, 3);
-
-/* --- signals.c --- */
-void signals_setup(struct cli *c);

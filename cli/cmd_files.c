@@ -143,7 +143,7 @@ static void entry_json(struct varve_json *j, const struct varve_entry *t)
 	varve_json_object(j, NULL);
 	varve_json_str(j, "path", t->path);
 	/* A name is bytes: where JSON cannot hold them as they are, they come a second time. */
-	if (strcmp(VARVE_TEXT_SAFE(t->path), t->path) != 0)
+	if (strcmp(varve_text_escape_str(t->path, (char[256]){0}, 256), t->path) != 0)
 		varve_json_base64(j, "path_base64", t->path, strlen(t->path));
 	varve_json_str(j, "type",
 		       t->is_hardlink ? "hardlink"

@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/signals.h"
 #include "cli/table.h"
 
 enum { MAX_SECRET = 16384 };
@@ -28,15 +30,14 @@ static const struct opt_row login_rows[] = {
 };
 #undef AT
 
-/* One line without its end. 0, or -errno; EFBIG when it is too long. Signals end it: no SA_RESTART.
- */
+/* One line without its end. 0, or -errno; EFBIG when it is too long. Signals end it. */
 static int read_line(int fd, char *ret, size_t size)
 {
 	size_t n = 0;
 
 	for (;;) {
 		char c;
-		ssize_t r = read(fd, &c, 1);
+		ssize_t r = signals_read(fd, &c, 1);
 
 		if (r < 0)
 			return -errno;
@@ -139,6 +140,8 @@ static int run_login(struct cli *c, const void *options, int argc, char **argv, 
 			       "--no-check");
 	if (r == 0)
 		r = cli_config(c, e);
+	/* The password is in no core file, whatever is wrong with a helper or a library. */
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (r == 0)
 		r = get_secret(o, registry, user, password, e);
 	if (r == 0) {
@@ -150,6 +153,7 @@ static int run_login(struct cli *c, const void *options, int argc, char **argv, 
 		r = varve_login(&c->ctx, registry, &to, where, e);
 	}
 	explicit_bzero(password, sizeof(password));
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	if (r < 0)
 		return varve_wrap(e, r, "login %s", VARVE_TEXT_SAFE(registry));
 	return report(c, "varve.login/1", registry, user, where, e);

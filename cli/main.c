@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "cli/signals.h"
 
 /* "--platform" before the command: known, but elsewhere. */
 static int explain_misplaced(const struct cli *c, const char *arg, int r, struct varve_err *e)
@@ -157,9 +158,13 @@ int main(int argc, char **argv)
 	/* The windows of decoders go back to the system when they are done, and do not stay in the
 	 * arena of each thread that had one. */
 	(void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
-	signals_setup(&c);
+	signals_setup(&c.ctx);
 	r = run(&c, argc, argv, &e);
-	c.g.json |= asked_for_json(argc, argv);
+	if (r >= 0 && signals_heard()) {
+		c.g.json = false; /* a document may have been begun, or be whole */
+		r = varve_fail(&e, VARVE_E_INTERRUPTED, "interrupted");
+	} else
+		c.g.json |= asked_for_json(argc, argv);
 	status = r < 0 ? (int)varve_code_exit(r) : c.status;
 	if (r < 0)
 		message_error(&c, &e);
@@ -171,5 +176,5 @@ int main(int argc, char **argv)
 		if (status == 0)
 			status = varve_code_exit(r);
 	}
-	return status;
+	return signals_status(status);
 }

@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/signals.h"
+
 static struct {
 	char p[65536];
 	size_t n;
@@ -24,11 +26,11 @@ static void flush(void)
 	size_t done = 0;
 
 	while (done < out.n && !out.error) {
-		ssize_t r = write(STDOUT_FILENO, out.p + done, out.n - done);
+		ssize_t r = signals_write(STDOUT_FILENO, out.p + done, out.n - done);
 
 		if (r >= 0)
 			done += (size_t)r;
-		else if (errno != EINTR)
+		else if (errno != EAGAIN && (errno != EINTR || signals_heard()))
 			out.error = errno;
 	}
 	out.n = 0;
@@ -102,7 +104,8 @@ bool out_used(void)
 int out_finish(struct varve_err *e)
 {
 	flush();
-	if (!out.error || out.error == EPIPE)
+	/* Who sent a signal knows why the rest is missing. */
+	if (!out.error || out.error == EPIPE || out.error == EINTR)
 		return 0;
 	return varve_fail(e, out.error == ENOSPC ? VARVE_E_NOSPACE : out.error,
 			  "standard output: %s", strerror(out.error));

@@ -220,7 +220,7 @@ int varve_login(const struct varve_ctx *ctx, const char *registry,
 	if (r == 0)
 		r = choose_file(opt->auth_file, ret_where, e);
 	if (r == 0)
-		r = authwrite_open(&w, ret_where, true, e);
+		r = authwrite_open(&w, ret_where, true, ctx, e);
 	if (r >= 0)
 		r = named_helper(&w, host, &helper, e);
 	if (r < 0)
@@ -255,7 +255,7 @@ static int forget_in(const char *path, const char *registry, const struct varve_
 {
 	VARVE_CLEANUP(authwrite_done) struct authwrite w = {.dir = -1};
 	VARVE_FREE char *helper = NULL;
-	int r = authwrite_open(&w, path, false, e);
+	int r = authwrite_open(&w, path, false, ctx, e);
 
 	if (r <= 0)
 		return r;

@@ -143,7 +143,7 @@ int blob_quarantine(struct varve_store *s, const struct varve_digest *d, uint64_
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	char path[LAYOUT_PATH_MAX], trash[LAYOUT_PATH_MAX];
 	struct stat st;
-	int r = lock_acquire(&lock, s->root, LOCK_EX, e);
+	int r = lock_acquire(&lock, s->root, LOCK_EX, s->ctx, e);
 
 	if (r < 0)
 		return r;
@@ -181,7 +181,7 @@ static int record_adopted(struct varve_store *s, const struct varve_digest *d, s
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	char path[LAYOUT_PATH_MAX];
 	struct stat now;
-	int r = lock_acquire(&lock, s->root, LOCK_SH, e);
+	int r = lock_acquire(&lock, s->root, LOCK_SH, s->ctx, e);
 
 	if (r < 0)
 		return r;

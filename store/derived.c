@@ -107,7 +107,7 @@ int aux_create(struct varve_store *s, struct aux_file *ret, struct varve_err *e)
 		return ret->fd < 0 ? varve_fail_errno(e, "make a file in memory") : 0;
 	}
 	/* Under the lock, so that gc never sees the file before it is flocked. */
-	r = lock_acquire(&lock, s->root, LOCK_SH, e);
+	r = lock_acquire(&lock, s->root, LOCK_SH, s->ctx, e);
 	if (r < 0)
 		return r;
 	fsx_random_name(random);

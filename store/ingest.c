@@ -394,7 +394,7 @@ static int publish(struct ingest *in, bool *ret_keep, struct varve_err *e)
 	if (fchmod(in->fd, 0444) < 0 || fsync(in->fd) < 0)
 		return varve_fail_errno(e, "sync %s/%s", s->path, in->path);
 	*ret_keep = true;
-	r = lock_acquire(&lock, s->root, LOCK_SH, e);
+	r = lock_acquire(&lock, s->root, LOCK_SH, s->ctx, e);
 	if (r < 0)
 		return r;
 	if (renameat(s->root, in->path, s->root, layout_blob(&in->want.digest, path)) < 0)
@@ -467,7 +467,7 @@ static int open_document(struct varve_store *s, char tmp[LAYOUT_PATH_MAX])
 	tmp[0] = '\0';
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
 		return VARVE_TAKE_FD(fd);
-	if (lock_acquire(&lock, s->root, LOCK_SH, NULL) < 0)
+	if (lock_acquire(&lock, s->root, LOCK_SH, s->ctx, NULL) < 0)
 		return -1;
 	fsx_random_name(random);
 	(void)snprintf(tmp, LAYOUT_PATH_MAX, LAYOUT_TMP "/x.%s", random);
@@ -487,7 +487,7 @@ static int write_document(struct varve_store *s, const struct varve_digest *d, c
 
 	if (fd < 0 || fsx_write_all(fd, p, n) < 0 || fchmod(fd, 0444) < 0 || fsync(fd) < 0)
 		goto failed;
-	r = lock_acquire(&lock, s->root, LOCK_SH, e);
+	r = lock_acquire(&lock, s->root, LOCK_SH, s->ctx, e);
 	if (r < 0)
 		goto cleanup;
 	(void)layout_blob(d, path);

@@ -181,7 +181,7 @@ void layout_make_ballast(int root)
 		(void)unlinkat(root, LAYOUT_BALLAST, 0);
 }
 
-int layout_create(int root, const char *path, struct varve_err *e)
+int layout_create(int root, const char *path, const struct varve_ctx *ctx, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	VARVE_CLOSE int blobs = -1;
@@ -196,7 +196,7 @@ int layout_create(int root, const char *path, struct varve_err *e)
 	if (r == 0)
 		r = make_locks(root, path, e);
 	if (r == 0)
-		r = lock_acquire(&lock, root, LOCK_EX, e);
+		r = lock_acquire(&lock, root, LOCK_EX, ctx, e);
 	if (r < 0)
 		return r;
 	if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
@@ -248,7 +248,8 @@ int layout_restore(int root, struct varve_err *e)
 	return r < 0 ? r : make_file(root, LAYOUT_VERSION_FILE, version_text, e);
 }
 
-int layout_absent(int root, const char *path, bool wait, struct varve_err *e)
+int layout_absent(int root, const char *path, const struct varve_ctx *ctx, bool wait,
+		  struct varve_err *e)
 {
 	const struct timespec pause = {0, 10000000};
 	unsigned tries;
@@ -266,7 +267,7 @@ int layout_absent(int root, const char *path, bool wait, struct varve_err *e)
 		fd = wait ? fsx_open_plain(root, LAYOUT_LOCK, O_RDONLY, 0, NULL) : -1;
 		if (fd < 0)
 			break;
-		if (fsx_flock(fd, LOCK_SH) < 0)
+		if (fsx_flock_wait(fd, LOCK_SH, ctx) < 0)
 			return varve_fail_errno(e, "%s/%s", path, LAYOUT_LOCK);
 		if (faccessat(root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return 0;

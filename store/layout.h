@@ -41,7 +41,7 @@ bool layout_digest_of(const char *name, struct varve_digest *ret);
  * Make what is missing of a store in an empty directory, or finish making one. VERSION comes last:
  * with it the store is whole. VARVE_E_NOSTORE if something else is in the directory.
  */
-int layout_create(int root, const char *path, struct varve_err *e);
+int layout_create(int root, const char *path, const struct varve_ctx *ctx, struct varve_err *e);
 /*
  * The directories and locks that every store has are made again where they are missing (invariant
  * I6). What cannot be made now fails where it is needed.
@@ -57,7 +57,8 @@ int layout_restore(int root, struct varve_err *e);
  * (waits for that); VARVE_E_NOTFOUND if there is none yet, VARVE_E_NOSTORE if something else is in
  * the directory. wait false: whoever holds the lock may hold it for ever.
  */
-int layout_absent(int root, const char *path, bool wait, struct varve_err *e);
+int layout_absent(int root, const char *path, const struct varve_ctx *ctx, bool wait,
+		  struct varve_err *e);
 /* VARVE_E_NOSTORE without VERSION; VARVE_E_VERSION if it asks for what we do not know.
  * ret_read_only: may only be read. */
 int layout_check(int root, const char *path, bool *ret_read_only, struct varve_err *e);

@@ -39,7 +39,7 @@ int lease_begin(struct lease **ret, struct varve_store *s, const char *purpose, 
 		return 0;
 	}
 	/* Under the lock, so that gc never sees the file before it is flocked. */
-	r = lock_acquire(&lock, s->root, LOCK_SH, e);
+	r = lock_acquire(&lock, s->root, LOCK_SH, s->ctx, e);
 	if (r < 0)
 		return r;
 	fsx_random_name(random);
@@ -72,7 +72,7 @@ int lease_add(struct lease *l, const struct varve_digest *d, struct varve_err *e
 
 	if (l->fd < 0 || is_listed(l, d))
 		return 0;
-	r = lock_acquire(&lock, l->store->root, LOCK_SH, e);
+	r = lock_acquire(&lock, l->store->root, LOCK_SH, l->store->ctx, e);
 	if (r < 0)
 		return r;
 	(void)varve_digest_str(d, line);

@@ -15,14 +15,15 @@ static int open_lock(int root, const char *name)
 	return fsx_open_plain(root, name, O_RDONLY, 0, NULL);
 }
 
-int lock_acquire(struct store_lock *ret, int root, int mode, struct varve_err *e)
+int lock_acquire(struct store_lock *ret, int root, int mode, const struct varve_ctx *ctx,
+		 struct varve_err *e)
 {
 	VARVE_CLOSE int gate = open_lock(root, LAYOUT_GATE);
 	VARVE_CLOSE int fd = open_lock(root, LAYOUT_LOCK);
 
 	if (gate < 0 || fd < 0)
 		return varve_fail_errno(e, "open the store's lock");
-	if (fsx_flock(gate, mode) < 0 || fsx_flock(fd, mode) < 0)
+	if (fsx_flock_wait(gate, mode, ctx) < 0 || fsx_flock_wait(fd, mode, ctx) < 0)
 		return varve_fail_errno(e, "take the store's lock");
 	ret->fd = VARVE_TAKE_FD(fd);
 	return 0;

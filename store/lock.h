@@ -19,6 +19,8 @@ struct store_lock {
 		-1                                                                                 \
 	}
 
-/* mode LOCK_SH or LOCK_EX. root: the store's directory. Not recursive within a thread. */
-int lock_acquire(struct store_lock *ret, int root, int mode, struct varve_err *e);
+/* mode LOCK_SH or LOCK_EX. root: the store's directory. Not recursive within a thread.
+ * VARVE_E_INTERRUPTED while it waits for others. */
+int lock_acquire(struct store_lock *ret, int root, int mode, const struct varve_ctx *ctx,
+		 struct varve_err *e);
 void lock_release(struct store_lock *l); /* harmless when not held */

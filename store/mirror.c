@@ -390,7 +390,7 @@ int mirror_update(struct varve_store *s, enum mirror_when when, struct varve_err
 		fsx_open_plain(s->root, LAYOUT_MIRROR_LOCK, O_RDONLY | O_CREAT, 0644, NULL);
 	int r;
 
-	if (lock < 0 || fsx_flock(lock, LOCK_EX) < 0)
+	if (lock < 0 || fsx_flock_wait(lock, LOCK_EX, s->ctx) < 0)
 		return varve_fail_errno(e, "lock %s/" LAYOUT_MIRROR_LOCK, s->path);
 	r = update_locked(s, when, e);
 	return r < 0 ? varve_wrap(e, r, "bring %s/" LAYOUT_INDEX " up to date", s->path) : 0;

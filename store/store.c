@@ -298,14 +298,14 @@ int varve_store_open(struct varve_store **ret, const struct varve_ctx *ctx,
 	    faccessat(s->root, LAYOUT_VERSION_FILE, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
 		r = find_mode(s, opt, e);
 		if (r == 0 && !s->read_only)
-			r = layout_create(s->root, s->path, e);
+			r = layout_create(s->root, s->path, s->ctx, e);
 	}
 	if (r == 0)
 		r = trust_find(s, e);
 	if (r == 0 && opt->restore && faccessat(s->root, ".", W_OK, AT_EACCESS) == 0)
 		r = layout_restore(s->root, e);
 	if (r == 0)
-		r = layout_absent(s->root, s->path, !s->foreign, e);
+		r = layout_absent(s->root, s->path, s->ctx, !s->foreign, e);
 	if (r == 0)
 		r = layout_check(s->root, s->path, &only_read, e);
 	if (r == 0)

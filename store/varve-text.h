@@ -11,6 +11,11 @@ extern "C" {
 
 /* Control bytes, backslash and invalid UTF-8 as \xNN, "..." at the end when cut. Returns out. */
 VARVE_PUBLIC const char *varve_text_escape_str(const char *s, char *out, size_t size);
+/*
+ * The same for a message, which may be kept: what may be a password in a URL ("https://u:p@h",
+ * "u:p@h") and the query of a URL, which may be signed, are masked.
+ */
+VARVE_PUBLIC const char *varve_text_show(const char *s, char *out, size_t size);
 /* "1.4 GiB", at most 15 characters. */
 VARVE_PUBLIC const char *varve_text_size(uint64_t bytes, char buf[16]);
 /* "10", "20G", "1.5GiB", "500MB" (powers of 1024 for K, KiB; of 1000 for KB). */
@@ -23,7 +28,7 @@ VARVE_PUBLIC const char *varve_text_time(int64_t seconds, char buf[32]);
 VARVE_PUBLIC unsigned varve_text_distance(const char *a, const char *b);
 
 /* Short-lived strings: they live until the end of the block. */
-#define VARVE_TEXT_SAFE(s) varve_text_escape_str((s), (char[256]){0}, 256)
+#define VARVE_TEXT_SAFE(s) varve_text_show((s), (char[256]){0}, 256)
 #define VARVE_TEXT_SIZE(n) varve_text_size((n), (char[16]){0})
 
 /*

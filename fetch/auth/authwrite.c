@@ -41,7 +41,8 @@ static const char *name_of(const struct authwrite *w)
 	return slash ? slash + 1 : w->path;
 }
 
-static int lock_directory(struct authwrite *w, bool create, struct varve_err *e)
+static int lock_directory(struct authwrite *w, bool create, const struct varve_ctx *ctx,
+			  struct varve_err *e)
 {
 	size_t n = (size_t)(name_of(w) - w->path);
 	VARVE_FREE char *dir = n ? strndup(w->path, n) : strdup(".");
@@ -55,7 +56,7 @@ static int lock_directory(struct authwrite *w, bool create, struct varve_err *e)
 	w->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (w->dir < 0 && !create)
 		return 0;
-	if (w->dir < 0 || fsx_flock(w->dir, LOCK_EX) < 0)
+	if (w->dir < 0 || fsx_flock_wait(w->dir, LOCK_EX, ctx) < 0)
 		return varve_fail_errno(e, "%s", dir);
 	return 1;
 }
@@ -79,7 +80,8 @@ static int read_locked(struct authwrite *w, struct varve_err *e)
 	return r < 0 ? varve_wrap(e, r, "%s", w->path) : 1;
 }
 
-int authwrite_open(struct authwrite *w, const char *path, bool create, struct varve_err *e)
+int authwrite_open(struct authwrite *w, const char *path, bool create, const struct varve_ctx *ctx,
+		   struct varve_err *e)
 {
 	int r;
 
@@ -89,7 +91,7 @@ int authwrite_open(struct authwrite *w, const char *path, bool create, struct va
 		return varve_fail(e, VARVE_E_LIMIT, "the path of the auth file is too long");
 	r = follow_links(w->path, e);
 	if (r == 0)
-		r = lock_directory(w, create, e);
+		r = lock_directory(w, create, ctx, e);
 	return r > 0 ? read_locked(w, e) : r;
 }
 

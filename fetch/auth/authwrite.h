@@ -15,7 +15,8 @@ struct authwrite {
  * Lock and read. A symlink is written through, so that it stays one. create: make the directory.
  * 1: the file exists, 0: it does not. Until authwrite_done() other processes wait here.
  */
-int authwrite_open(struct authwrite *w, const char *path, bool create, struct varve_err *e);
+int authwrite_open(struct authwrite *w, const char *path, bool create, const struct varve_ctx *ctx,
+		   struct varve_err *e);
 /*
  * Put the entry of a registry in place of all that mean the same; auth: base64 of user:password,
  * NULL: only remove. 1: done, 0: there was nothing to remove.

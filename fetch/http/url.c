@@ -12,6 +12,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/mask.h"
 #include "store/base/text.h"
 
 static bool cut_scheme(const char **text, bool *ret_https)
@@ -101,49 +102,14 @@ void url_origin(const struct url *u, struct buf *out)
 		buf_printf(out, ":%u", u->port);
 }
 
-/* Behind "scheme://" of any scheme, or the text itself. */
-static const char *behind_scheme(const char *text)
-{
-	size_t n =
-		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+.-");
-
-	return n && !strncmp(text + n, "://", 3) ? text + n + 3 : text;
-}
-
-/*
- * The '@' that ends a user and a password, NULL: there is none. People forget to encode what a
- * password may have: behind a ':' a '/', '?', '#' or '@' does not end it.
- */
-static const char *userinfo_end(const char *p)
-{
-	const char *at = strrchr(p, '@');
-
-	if (!at || at < p + strcspn(p, "/?#\\") || memchr(p, ':', (size_t)(at - p)))
-		return at;
-	at = memrchr(p, '@', strcspn(p, "/?#\\"));
-	return at;
-}
-
 const char *url_masked(const char *text, char *out, size_t size)
 {
-	char tmp[1024];
-	const char *p = behind_scheme(text), *at = userinfo_end(p), *rest = at ? at + 1 : p;
-	size_t query = strcspn(text, "?#"), n = strcspn(rest, "?#");
-
-	/* A '?' in front of the '@': what is behind it may be a query as well as a host. */
-	if (at && at > text + query)
-		n = 0;
-	(void)snprintf(tmp, sizeof(tmp), "%.*s%s%.*s%s", (int)VARVE_MIN(p - text, 16), text,
-		       !at ? ""
-		       : n ? "***@"
-			   : "***",
-		       (int)VARVE_MIN(n, (size_t)900), rest, text[query] ? "?..." : "");
-	return text_escape_str(tmp, out, size);
+	return mask_text(text, true, out, size);
 }
 
 bool url_told_by(const char *url, const char *text)
 {
-	const char *p = behind_scheme(url), *at = userinfo_end(p), *colon;
+	const char *p = mask_behind_scheme(url), *at = mask_userinfo_end(p), *colon;
 	char part[URL_MAX], *w = part;
 
 	if (!at || at == p)

@@ -18,6 +18,7 @@
 struct sink_fd {
 	struct sink sink;
 	int fd;
+	const struct varve_ctx *ctx;
 	char *name;
 	uint64_t total;
 	size_t n;
@@ -26,7 +27,7 @@ struct sink_fd {
 
 static int fd_flush(struct sink_fd *s, struct varve_err *e)
 {
-	if (s->n && fsx_write_all(s->fd, s->buffer, s->n) < 0)
+	if (s->n && fsx_write_stream(s->fd, s->buffer, s->n, s->ctx) < 0)
 		return varve_fail_errno(e, "%s", TEXT_SAFE(s->name));
 	s->n = 0;
 	return 0;
@@ -44,7 +45,7 @@ static int fd_write(struct sink *sink, const void *p, size_t n, struct varve_err
 			return r;
 	}
 	if (n > FD_BUFFER) {
-		if (fsx_write_all(s->fd, p, n) < 0)
+		if (fsx_write_stream(s->fd, p, n, s->ctx) < 0)
 			return varve_fail_errno(e, "%s", TEXT_SAFE(s->name));
 		return 0;
 	}
@@ -66,7 +67,8 @@ static void fd_free(struct sink *sink)
 	free(s);
 }
 
-int sink_fd_new(struct sink **ret, int fd, const char *name, struct varve_err *e)
+int sink_fd_new(struct sink **ret, int fd, const char *name, const struct varve_ctx *ctx,
+		struct varve_err *e)
 {
 	struct sink_fd *s = malloc(sizeof(*s));
 
@@ -74,6 +76,7 @@ int sink_fd_new(struct sink **ret, int fd, const char *name, struct varve_err *e
 		return varve_fail_oom(e);
 	s->sink = (struct sink){fd_write, fd_finish, fd_free};
 	s->fd = fd;
+	s->ctx = ctx;
 	s->total = 0;
 	s->n = 0;
 	s->name = strdup(name);

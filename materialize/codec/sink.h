@@ -26,7 +26,8 @@ static inline void sink_free(struct sink *s)
 }
 
 /* To a borrowed fd, in large writes; counts. name: for messages. */
-int sink_fd_new(struct sink **ret, int fd, const char *name, struct varve_err *e);
+int sink_fd_new(struct sink **ret, int fd, const char *name, const struct varve_ctx *ctx,
+		struct varve_err *e);
 uint64_t sink_fd_bytes(const struct sink *s);
 int sink_zstd_new(struct sink **ret, struct sink *below, int level, unsigned threads,
 		  struct varve_err *e);

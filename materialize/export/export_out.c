@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "materialize/export/export.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
 
 static int write_archive(struct export *x, struct sink *out, struct varve_err *e)
@@ -39,7 +41,7 @@ static int write_stream(struct export *x, int fd, struct varve_err *e)
 
 	if (x->ret->format == VARVE_EXPORT_SQUASHFS)
 		return export_image_squashfs(x, fd, e);
-	r = sink_fd_new(&out, fd, x->name, e);
+	r = sink_fd_new(&out, fd, x->name, x->ctx, e);
 	if (r == 0)
 		r = write_archive(x, out, e);
 	if (r == 0)
@@ -59,7 +61,7 @@ static int copy_out(struct export *x, int from, int to, struct varve_err *e)
 	if (!chunk)
 		return varve_fail_oom(e);
 	while ((n = fsx_pread_full(from, chunk, 1u << 20, at)) > 0) {
-		if (fsx_write_all(to, chunk, (size_t)n) < 0)
+		if (fsx_write_stream(to, chunk, (size_t)n, x->ctx) < 0)
 			return varve_fail_errno(e, "%s", TEXT_SAFE(x->name));
 		at += (uint64_t)n;
 	}
@@ -88,9 +90,16 @@ static int to_fd(struct export *x, int fd, struct varve_err *e)
 /* The node stays what it is: opened, never made or replaced. */
 static int to_node(struct export *x, struct varve_err *e)
 {
-	VARVE_CLOSE int fd = open(x->name, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+	const struct timespec step = {.tv_nsec = 20000000};
+	VARVE_CLOSE int fd = -1;
 	int r;
 
+	/* A FIFO that nobody reads yet is waited for. */
+	while ((fd = open(x->name, O_WRONLY | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)) < 0 &&
+	       errno == ENXIO && !ctx_cancelled(x->ctx))
+		(void)nanosleep(&step, NULL);
+	if (fd < 0 && ctx_cancelled(x->ctx))
+		return ctx_check(x->ctx, e);
 	if (fd < 0)
 		return varve_fail_errno(e, "%s", TEXT_SAFE(x->name));
 	r = to_fd(x, fd, e);

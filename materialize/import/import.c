@@ -114,13 +114,8 @@ static int copy_stream(struct import *im, int in, int out, uint64_t *ret_size, s
 	if (!chunk)
 		return varve_fail_oom(e);
 	for (;;) {
-		ssize_t n = read(in, chunk, CHUNK);
-		int r = ctx_check(im->ctx, e);
+		ssize_t n = fsx_read_stream(in, chunk, CHUNK, im->ctx);
 
-		if (r < 0)
-			return r;
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
 			return varve_fail_errno(e, "%s", TEXT_SAFE(im->path));
 		if (n == 0)
@@ -298,7 +293,8 @@ int varve_import(struct varve_store *s, const char *path, int fd,
 	else
 		varve_platform_host(&im.platform);
 	if (fd < 0) {
-		opened = open(path, O_RDONLY | O_CLOEXEC);
+		/* A FIFO is waited for where it is read. */
+		opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 		if (opened < 0 && errno == ENOENT)
 			return varve_fail(e, VARVE_E_NOTFOUND, "%s: no such file or directory",
 					  TEXT_SAFE(path));

@@ -40,7 +40,7 @@ int import_repack(struct import *im, const struct import_range *range, int out, 
 	VARVE_FREE struct source *src = calloc(1, sizeof(*src));
 	struct inflate_source in = {source_next, src, -1};
 	struct sink *file = NULL;
-	int r = src ? sink_fd_new(&file, out, im->path, e) : varve_fail_oom(e);
+	int r = src ? sink_fd_new(&file, out, im->path, im->ctx, e) : varve_fail_oom(e);
 
 	if (r == 0) {
 		src->range = range;

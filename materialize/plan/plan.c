@@ -135,7 +135,7 @@ static int build(struct varve_plan *p, const struct varve_plan_options *opt, str
 {
 	struct plan_priv *v = p->priv;
 	struct tree *t;
-	int r = tree_new(&t, opt, e);
+	int r = tree_new(&t, opt, store_ctx(p->store), e);
 
 	if (r < 0)
 		return r;

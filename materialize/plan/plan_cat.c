@@ -7,15 +7,17 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
 
 struct sink {
 	int (*write)(void *user, const void *data, size_t n);
 	void *user;
+	const struct varve_ctx *ctx;
 	uint32_t crc; /* of the bytes that came from the layer */
 };
 
-static int put_zeros(struct sink *out, uint64_t n)
+static int put_zeros(struct sink *out, uint64_t n, struct varve_err *e)
 {
 	static const char zeros[64u << 10];
 	int r = 0;
@@ -23,7 +25,9 @@ static int put_zeros(struct sink *out, uint64_t n)
 	while (r == 0 && n > 0) {
 		size_t k = (size_t)VARVE_MIN(n, (uint64_t)sizeof(zeros));
 
-		r = out->write(out->user, zeros, k);
+		r = ctx_check(out->ctx, e);
+		if (r == 0)
+			r = out->write(out->user, zeros, k);
 		n -= k;
 	}
 	return r;
@@ -37,6 +41,9 @@ static int copy(struct layer_stream *ls, uint64_t n, struct sink *out, struct va
 		const void *p;
 		size_t k;
 
+		r = ctx_check(out->ctx, e);
+		if (r < 0)
+			return r;
 		r = layer_stream_next(ls, (size_t)VARVE_MIN(n, (uint64_t)(1u << 20)), &p, &k, e);
 		if (r == 0 && k == 0)
 			return varve_fail(e, VARVE_E_FORMAT, "the layer ends too early");
@@ -58,12 +65,12 @@ static int copy_file(struct layer_stream *ls, const struct plan_inode *i, struct
 	if (i->n_extents == 0)
 		return copy(ls, i->body_len, out, e);
 	for (uint32_t k = 0; r == 0 && k < i->n_extents; k++) {
-		r = put_zeros(out, i->extents[k].off - at);
+		r = put_zeros(out, i->extents[k].off - at, e);
 		if (r == 0)
 			r = copy(ls, i->extents[k].n, out, e);
 		at = i->extents[k].off + i->extents[k].n;
 	}
-	return r == 0 ? put_zeros(out, i->size - at) : r;
+	return r == 0 ? put_zeros(out, i->size - at, e) : r;
 }
 
 /*
@@ -100,7 +107,7 @@ int varve_plan_cat(struct varve_plan *p, const char *path,
 		   int (*write)(void *user, const void *data, size_t n), void *user,
 		   struct varve_err *e)
 {
-	struct sink out = {write, user, 0};
+	struct sink out = {write, user, store_ctx(p->store), 0};
 	const struct plan_inode *i;
 	uint32_t name;
 	int r = plan_find(p, path, true, &name, e);
@@ -111,6 +118,6 @@ int varve_plan_cat(struct varve_plan *p, const char *path,
 	if (!S_ISREG(i->mode))
 		return varve_fail(e, VARVE_E_USAGE, "%s: not a regular file", TEXT_SAFE(path));
 	if (i->body_len == 0)
-		return put_zeros(&out, i->size);
+		return put_zeros(&out, i->size, e);
 	return cat_body(p, i, &out, e);
 }

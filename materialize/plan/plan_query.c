@@ -5,7 +5,9 @@
 #include "materialize/plan/plan.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
+#include "store/blob.h"
 
 #define LINKS_MAX    40u
 #define PATH_CEILING ((size_t)1 << 20)
@@ -155,7 +157,9 @@ int varve_plan_each(const struct varve_plan *p, const char *path,
 	buf_init(&a, PATH_CEILING);
 	buf_init(&b, PATH_CEILING);
 	for (i = top; r == 0; i++) {
-		r = tell(p, i, &a, &b, fn, user, e);
+		r = i % 4096 == 0 ? ctx_check(store_ctx(p->store), e) : 0;
+		if (r == 0)
+			r = tell(p, i, &a, &b, fn, user, e);
 		/* Index order is depth first: the subtree ends where parents lie before top. */
 		if (i + 1 == p->n_names || p->names[i + 1].parent < top)
 			break;

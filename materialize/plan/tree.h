@@ -11,7 +11,9 @@
 
 struct tree;
 
-int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct varve_err *e);
+/* ctx: whom to ask for a cancellation, or NULL. */
+int tree_new(struct tree **ret, const struct varve_plan_options *opt, const struct varve_ctx *ctx,
+	     struct varve_err *e);
 void tree_free(struct tree *t);
 /* layer: its index, base first. */
 int tree_apply(struct tree *t, const struct toc *toc, uint32_t layer, struct varve_err *e);

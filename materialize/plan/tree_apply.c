@@ -8,6 +8,7 @@
 #include "materialize/plan/tree_internal.h"
 #include "store/base/arena.h"
 #include "store/base/err.h"
+#include "store/base/log.h"
 #include "store/base/text.h"
 
 #define FORGET_EVERY ((size_t)4 << 20) /* bytes of a toc */
@@ -323,7 +324,9 @@ static int settle_all(struct tree *t, struct varve_err *e)
 		/* Replaced or removed since, or settled with another one. */
 		if (x->parent == t->pending[i].node || x->inode != PLAN_NONE)
 			continue;
-		r = settle(t, i, e);
+		r = i % TREE_POLL_EVERY == 0 ? ctx_check(t->ctx, e) : 0;
+		if (r == 0)
+			r = settle(t, i, e);
 		if (r < 0)
 			return r;
 	}
@@ -455,6 +458,8 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	bool climbed, link = S_ISLNK(x->mode) || x->flags & TAR_HARDLINK;
 	int r;
 
+	if (t->entries % TREE_POLL_EVERY == 0 && ctx_cancelled(t->ctx))
+		return ctx_check(t->ctx, e);
 	if (++t->entries > t->opt.limits.max_entries)
 		return varve_fail(e, VARVE_E_LIMIT, "more than %llu entries (limits.max_entries)",
 				  (unsigned long long)t->opt.limits.max_entries);

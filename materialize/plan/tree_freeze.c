@@ -9,6 +9,7 @@
 #include "materialize/plan/tree_internal.h"
 #include "store/base/arena.h"
 #include "store/base/err.h"
+#include "store/base/log.h"
 
 #define DISK_BLOCK   4096u
 #define FAST_SYMLINK 60u /* targets below this live in the inode (ext4) */
@@ -25,7 +26,7 @@ static int by_name(const void *a, const void *b, void *user)
 /*
  * Depth first, parents before children, children by name. order[k] is the node of name k; stack and
  * order share one array: the stack grows down from its end, and both together never hold more than
- * all nodes.
+ * all nodes. 0: cancelled.
  */
 static uint32_t sort_nodes(struct tree *t, uint32_t *order, uint32_t size)
 {
@@ -36,6 +37,8 @@ static uint32_t sort_nodes(struct tree *t, uint32_t *order, uint32_t size)
 		uint32_t i = order[top++], from, k = 0;
 		struct tree_node *x = &t->nodes[i];
 
+		if (n % TREE_POLL_EVERY == 0 && ctx_cancelled(t->ctx))
+			return 0;
 		order[n] = i;
 		x->hash_next = n++; /* no look-ups any more: the index of its name */
 		if (tree_type(t, i) != S_IFDIR)
@@ -57,10 +60,10 @@ static int make_names(struct tree *t, struct varve_plan *p, struct varve_err *e)
 	if (!order)
 		return varve_fail_oom(e);
 	p->n_names = sort_nodes(t, order, t->n_nodes + 1);
-	p->names = malloc(p->n_names * sizeof(*p->names));
+	p->names = p->n_names ? malloc(p->n_names * sizeof(*p->names)) : NULL;
 	if (!p->names) {
 		free(order);
-		return varve_fail_oom(e);
+		return p->n_names ? varve_fail_oom(e) : ctx_check(t->ctx, e);
 	}
 	for (uint32_t k = 0; k < p->n_names; k++) {
 		const struct tree_node *x = &t->nodes[order[k]];
@@ -248,12 +251,18 @@ static int fill(struct tree *t, struct varve_plan *p, struct varve_plan_layer *l
 	int r = make_names(t, p, e);
 
 	if (r == 0)
+		r = ctx_check(t->ctx, e);
+	if (r == 0)
 		r = pack_inodes(t, p, e);
+	if (r == 0)
+		r = ctx_check(t->ctx, e);
 	if (r == 0)
 		r = make_bodies(p, n_layers, keep, e);
 	for (uint32_t i = 0; r == 0 && i < p->n_inodes; i++) {
 		struct plan_inode *x = &p->inodes[i];
 
+		if (i % TREE_POLL_EVERY == 0 && ctx_cancelled(t->ctx))
+			return ctx_check(t->ctx, e);
 		count_inode(&p->summary, x);
 		if (x->layer != PLAN_NONE) {
 			layers[x->layer].used_entries += x->n_names;

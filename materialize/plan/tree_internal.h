@@ -16,6 +16,7 @@
 #define TREE_WANDER_MAX   20000000u
 #define TREE_WANDER_ENTRY 64u
 #define TREE_WARNINGS_MAX 1000u
+#define TREE_POLL_EVERY   4096u /* entries between two looks whether to end; a power of two */
 
 /* A name. Removed ones stay in the array, unlinked. */
 struct tree_node {
@@ -38,6 +39,7 @@ struct tree_pending {
 };
 struct tree {
 	struct varve_plan_options opt;
+	const struct varve_ctx *ctx;
 	struct tree_node *nodes;
 	uint32_t n_nodes, cap_nodes;
 	struct plan_inode *inodes; /* xattrs: the packed form of the toc, until frozen */

@@ -15,7 +15,8 @@ static uint32_t hash_name(const struct tree *t, uint32_t dir, const char *name, 
 	return (uint32_t)siphash13(&t->secret, dir, name, n);
 }
 
-int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct varve_err *e)
+int tree_new(struct tree **ret, const struct varve_plan_options *opt, const struct varve_ctx *ctx,
+	     struct varve_err *e)
 {
 	struct tree *t = calloc(1, sizeof(*t));
 	uint32_t node, inode;
@@ -31,6 +32,7 @@ int tree_new(struct tree **ret, const struct varve_plan_options *opt, struct var
 		t->opt.limits.max_path = 32768;
 	if (!t->opt.limits.max_depth)
 		t->opt.limits.max_depth = 1024;
+	t->ctx = ctx;
 	t->plnk = PLAN_NONE;
 	siphash_key_new(&t->secret, t);
 	buf_init(&t->path, t->opt.limits.max_path + 1);

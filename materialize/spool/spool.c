@@ -212,7 +212,7 @@ static void layer_drop(struct spool_layer *l)
 	}
 	if (!left)
 		spool_forget_places(l);
-	(void)fsx_remove_tree(l->sp->dir, l->name, NULL, NULL, NULL);
+	(void)fsx_clear_tree(l->sp->dir, l->name, l->sp->ctx, NULL);
 }
 
 struct spool_layer *spool_layer_new(struct varve_spool *sp, const struct varve_digest *blob)
@@ -282,7 +282,7 @@ static void sweep_dead(struct varve_spool *sp)
 			continue;
 		old = fsx_open_dir(sp->roots, entry->d_name);
 		if (old >= 0 && fsx_flock(old, LOCK_EX | LOCK_NB) == 0)
-			(void)fsx_remove_tree(sp->roots, entry->d_name, NULL, NULL, NULL);
+			(void)fsx_remove_tree(sp->roots, entry->d_name, sp->ctx, NULL, NULL);
 	}
 }
 
@@ -434,7 +434,7 @@ void varve_spool_free(struct varve_spool *sp)
 	}
 	batch_queue_done(&sp->queue);
 	if (sp->dir >= 0) {
-		(void)fsx_remove_tree(sp->roots, sp->name, NULL, NULL, NULL);
+		(void)fsx_clear_tree(sp->roots, sp->name, sp->ctx, NULL);
 		(void)close(sp->dir);
 	}
 	if (sp->roots >= 0)

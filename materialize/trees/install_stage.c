@@ -106,12 +106,16 @@ void stage_abort(const struct roots *r, struct stage *s)
 
 	if (s->fd < 0)
 		return;
-	/* Without the context: a cancelled install still cleans up after itself. */
 	if (!fstatat(r->fd, s->name, &st, AT_SYMLINK_NOFOLLOW) && st.st_ino == s->ino) {
 		struct varve_err err = VARVE_ERR_INIT;
 		char text[512];
 
-		if (fsx_remove_tree(r->fd, s->name, NULL, NULL, &err) < 0)
+		int x = fsx_clear_tree(r->fd, s->name, r->ctx, &err);
+
+		if (x == -VARVE_E_INTERRUPTED)
+			log_info(r->ctx, "install", "%s/%s is left; the next install deletes it",
+				 TEXT_SAFE(r->path), s->name);
+		else if (x < 0)
 			log_warn(r->ctx, "install", "%s", varve_err_text(&err, text, sizeof(text)));
 	}
 	(void)close(s->fd);

@@ -7,14 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/blob.h"
 #include "store/trust.h"
-
-#define WAIT_STEP_NS 100000000
 
 static int fd_path(int fd, char **ret, struct varve_err *e)
 {
@@ -131,24 +128,11 @@ void roots_close(struct roots *r)
 
 int roots_wait_flock(const struct roots *r, int fd, const char *what, struct varve_err *e)
 {
-	const struct timespec step = {.tv_nsec = WAIT_STEP_NS};
-	bool said = false;
-
-	while (fsx_flock(fd, LOCK_EX | LOCK_NB)) {
-		int ret;
-
-		if (errno != EWOULDBLOCK)
-			return varve_fail_errno(e, "lock %s", what);
-		if (!said)
-			log_warn(r->ctx, "roots", "waiting for another varve that works on %s",
-				 what);
-		said = true;
-		ret = ctx_check(r->ctx, e);
-		if (ret < 0)
-			return ret;
-		(void)nanosleep(&step, NULL);
-	}
-	return 0;
+	if (fsx_flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		log_warn(r->ctx, "roots", "waiting for another varve that works on %s", what);
+	return fsx_flock_wait(fd, LOCK_EX, r->ctx) < 0 ? varve_fail_errno(e, "lock %s", what) : 0;
 }
 
 int roots_lock_new(struct roots *r, struct varve_err *e)

@@ -101,7 +101,9 @@ int varve_wrap(struct varve_err *e, int r, const char *fmt, ...)
 int varve_fail_errno(struct varve_err *e, const char *fmt, ...)
 {
 	int saved = errno;
-	int code = saved == ENOSPC || saved == EDQUOT ? VARVE_E_NOSPACE : saved;
+	int code = saved == ENOSPC || saved == EDQUOT ? VARVE_E_NOSPACE
+		   : saved == EINTR                   ? VARVE_E_INTERRUPTED
+						      : saved;
 	char object[1024];
 	va_list ap;
 
@@ -111,7 +113,8 @@ int varve_fail_errno(struct varve_err *e, const char *fmt, ...)
 	if (vsnprintf(object, sizeof(object), fmt, ap) < 0)
 		object[0] = '\0';
 	va_end(ap);
-	(void)varve_fail(e, code, "%s: %s", object, varve_code_text(saved ? saved : EIO));
+	(void)varve_fail(e, code, "%s: %s", object,
+			 saved == EINTR ? "interrupted" : varve_code_text(saved ? saved : EIO));
 	errno = saved;
 	return -code;
 }

@@ -16,6 +16,13 @@ int fsx_pwrite_all(int fd, const void *p, size_t n, uint64_t off);
 ssize_t fsx_pread_full(int fd, void *p, size_t n, uint64_t off);
 
 /*
+ * Of a stream such as a pipe or a terminal, which may keep us waiting: all n bytes, or up to n as
+ * soon as there are any. -1 with errno; EINTR once ctx is cancelled.
+ */
+int fsx_write_stream(int fd, const void *p, size_t n, const struct varve_ctx *ctx);
+ssize_t fsx_read_stream(int fd, void *p, size_t n, const struct varve_ctx *ctx);
+
+/*
  * The next bytes from off on, before end, that are no hole: 1, and where they are; 0: there are
  * none. Where holes cannot be asked for, all is data. -1 with errno.
  */
@@ -66,6 +73,9 @@ int fsx_make_locked_dir(int dirfd, const char *prefix, char *ret_name, size_t si
 void fsx_random_name(char buf[17]);
 /* flock with LOCK_EX/LOCK_SH (| LOCK_NB), continued on EINTR. -1 with errno. */
 int fsx_flock(int fd, int op);
+/* flock with LOCK_EX or LOCK_SH, however long another process keeps us waiting; EINTR once ctx is
+ * cancelled. -1 with errno. */
+int fsx_flock_wait(int fd, int op, const struct varve_ctx *ctx);
 int fsx_rename_noreplace(int olddir, const char *old, int newdir, const char *new_name);
 int fsx_rename_exchange(int olddir, const char *old, int newdir, const char *new_name);
 /* Remove a tree, name being one component below dirfd, without following links and without crossing
@@ -73,6 +83,10 @@ int fsx_rename_exchange(int olddir, const char *old, int newdir, const char *new
  * Counts removed entries if ret is not NULL. */
 int fsx_remove_tree(int dirfd, const char *name, const struct varve_ctx *ctx, uint64_t *ret_entries,
 		    struct varve_err *e);
+/* The same for what work leaves that has ended: once ctx is cancelled it is tried for FSX_CLEAR_MS,
+ * and the rest stays for whoever sweeps (VARVE_E_INTERRUPTED). */
+#define FSX_CLEAR_MS 80u
+int fsx_clear_tree(int dirfd, const char *name, const struct varve_ctx *ctx, struct varve_err *e);
 
 /* Mode 0700, the caller's group, and no ACL that new files would inherit: a roots dir with setgid
  * or a default ACL would leave its mark on every file. */

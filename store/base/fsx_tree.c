@@ -4,6 +4,7 @@
  * followed, no mount is crossed (openat2 RESOLVE_NO_XDEV also sees bind mounts of the same device),
  * no recursion, few fds.
  */
+#include "store/base/clock.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/fsx.h"
@@ -26,6 +27,8 @@ struct walk {
 	struct level *levels;
 	size_t n, cap;
 	uint64_t entries;
+	const struct varve_ctx *ctx;
+	uint64_t until_ms; /* 0, or on the monotonic clock: so long, although cancelled */
 };
 
 static void walk_done(struct walk *w)
@@ -196,32 +199,55 @@ static int step(struct walk *w, struct varve_err *e)
 	return 0;
 }
 
-int fsx_remove_tree(int dirfd, const char *name, const struct varve_ctx *ctx, uint64_t *ret_entries,
-		    struct varve_err *e)
+static int walk_check(const struct walk *w, struct varve_err *e)
 {
-	struct walk w = {.top = dirfd};
-	struct stat st;
-	int r = 0;
+	if ((w->entries & 63) != 0 || !ctx_cancelled(w->ctx) || clock_now_ms() < w->until_ms)
+		return 0;
+	return ctx_check(w->ctx, e);
+}
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+static int remove_tree(struct walk *w, const char *name, struct varve_err *e)
+{
+	struct stat st;
+	int r;
+
+	if (fstatat(w->top, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno == ENOENT)
 			return 0;
 		return varve_fail_errno(e, "remove %s", name);
 	}
 	if (!S_ISDIR(st.st_mode)) {
-		if (unlink_file(dirfd, name) < 0)
+		if (unlink_file(w->top, name) < 0)
 			return varve_fail_errno(e, "remove %s", name);
-		w.entries = 1;
-	} else {
-		r = push(&w, dirfd, name, e);
-		while (r == 0 && w.n > 0) {
-			r = step(&w, e);
-			if (r == 0 && (w.entries & 255) == 0)
-				r = ctx_check(ctx, e);
-		}
+		w->entries = 1;
+		return 0;
 	}
+	r = push(w, w->top, name, e);
+	while (r == 0 && w->n > 0) {
+		r = step(w, e);
+		if (r == 0)
+			r = walk_check(w, e);
+	}
+	return r;
+}
+
+int fsx_remove_tree(int dirfd, const char *name, const struct varve_ctx *ctx, uint64_t *ret_entries,
+		    struct varve_err *e)
+{
+	struct walk w = {.top = dirfd, .ctx = ctx};
+	int r = remove_tree(&w, name, e);
+
 	if (ret_entries)
 		*ret_entries = w.entries;
+	walk_done(&w);
+	return r;
+}
+
+int fsx_clear_tree(int dirfd, const char *name, const struct varve_ctx *ctx, struct varve_err *e)
+{
+	struct walk w = {.top = dirfd, .ctx = ctx, .until_ms = clock_now_ms() + FSX_CLEAR_MS};
+	int r = remove_tree(&w, name, e);
+
 	walk_done(&w);
 	return r;
 }

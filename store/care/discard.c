@@ -85,7 +85,7 @@ static int move_away(struct discard *d, struct varve_store *s, struct varve_err 
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	char path[LAYOUT_PATH_MAX];
 	size_t i;
-	int r = lock_acquire(&lock, s->root, LOCK_EX, e);
+	int r = lock_acquire(&lock, s->root, LOCK_EX, s->ctx, e);
 
 	if (r == 0)
 		r = gc_begin(&d->st, s, &defaults, e);

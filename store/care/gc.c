@@ -115,7 +115,7 @@ static int sweep(struct gc *gc, struct varve_store *s, const struct varve_gc_opt
 		 struct varve_gc_result *ret, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
-	int r = lock_acquire(&lock, s->root, LOCK_EX, e);
+	int r = lock_acquire(&lock, s->root, LOCK_EX, s->ctx, e);
 
 	if (r == 0)
 		r = decide_again(gc, s, opt, e);

@@ -486,7 +486,7 @@ static int replace(struct rebuild *r, struct varve_err *e)
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;
 	char random[17], name[32];
 	size_t i;
-	int x = lock_acquire(&lock, r->store->root, LOCK_EX, e);
+	int x = lock_acquire(&lock, r->store->root, LOCK_EX, r->store->ctx, e);
 
 	for (i = 0; i < r->n; i++)
 		r->items[i].seen = false;

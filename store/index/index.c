@@ -224,7 +224,7 @@ static int enter(struct index *ix, int mode, struct varve_err *e)
 		return varve_fail(e, r, "transaction within a transaction");
 	if (ix->memory >= 0)
 		return 0;
-	if (fsx_flock(ix->lock, mode) < 0) {
+	if (fsx_flock_wait(ix->lock, mode, ix->ctx) < 0) {
 		r = varve_fail_errno(e, "lock the database of the store %s", ix->path);
 		(void)pthread_mutex_unlock(&ix->mutex);
 		return r;
@@ -398,7 +398,7 @@ int index_replace(struct index *ix, const char *name,
 	int r = 0;
 
 	(void)pthread_mutex_lock(&ix->mutex);
-	if (fsx_flock(ix->lock, LOCK_EX) < 0)
+	if (fsx_flock_wait(ix->lock, LOCK_EX, ix->ctx) < 0)
 		r = varve_fail_errno(e, "lock the database of the store %s", ix->path);
 	env_close(ix);
 	if (r == 0 && index_verify(ix, INDEX_DATA, NULL) == 0 && env_open(ix, NULL) == 0 &&

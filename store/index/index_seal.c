@@ -127,7 +127,7 @@ int index_put_mirror(struct index *ix, const struct index_mirror *m, struct varv
 	if (ix->lock < 0)
 		return 0;
 	(void)pthread_mutex_lock(&ix->mutex);
-	if (fsx_flock(ix->lock, LOCK_EX) < 0) {
+	if (fsx_flock_wait(ix->lock, LOCK_EX, ix->ctx) < 0) {
 		(void)pthread_mutex_unlock(&ix->mutex);
 		return varve_fail_errno(e, "lock the database of the store %s", ix->path);
 	}

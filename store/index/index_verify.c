@@ -163,7 +163,7 @@ int index_check(struct index *ix, struct varve_err *e)
 	int r;
 
 	(void)pthread_mutex_lock(&ix->mutex);
-	r = fsx_flock(ix->lock, LOCK_SH) < 0
+	r = fsx_flock_wait(ix->lock, LOCK_SH, ix->ctx) < 0
 		    ? varve_fail_errno(e, "lock the database of the store %s", ix->path)
 		    : index_verify(ix, INDEX_DATA, e);
 	(void)flock(ix->lock, LOCK_UN);

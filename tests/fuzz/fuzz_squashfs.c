@@ -28,7 +28,7 @@ static void plan(const struct toc *toc, uint64_t size)
 	struct varve_err e = VARVE_ERR_INIT;
 	struct tree *t;
 
-	CHECK(tree_new(&t, NULL, &e) == 0);
+	CHECK(tree_new(&t, NULL, NULL, &e) == 0);
 	if (tree_apply(t, toc, 0, &e) == 0) {
 		if (tree_freeze(t, &p, &layer, 1, &keep, &e) == 0)
 			plan_check(&p);

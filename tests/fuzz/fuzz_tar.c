@@ -71,7 +71,7 @@ static void plan(const struct toc *toc, uint64_t size)
 	struct varve_err e = VARVE_ERR_INIT;
 	struct tree *t;
 
-	if (tree_new(&t, NULL, &e) < 0)
+	if (tree_new(&t, NULL, NULL, &e) < 0)
 		return;
 	if (tree_apply(t, toc, 0, &e) == 0 && tree_apply(t, toc, 1, &e) == 0) {
 		if (tree_freeze(t, &p, layers, 2, &keep, &e) == 0)

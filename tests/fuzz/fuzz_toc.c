@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	h.header_crc = toc_crc(0, &h, sizeof(h));
 	memcpy(bytes, &h, sizeof(h));
 	if (toc_open_memory(&toc, bytes, sizeof(h) + n, NULL) == 0) {
-		CHECK(tree_new(&t, NULL, NULL) == 0);
+		CHECK(tree_new(&t, NULL, NULL, NULL) == 0);
 		if (tree_apply(t, toc, 0, NULL) == 0 &&
 		    tree_freeze(t, &p, &layer, 1, &keep, NULL) == 0) {
 			struct buf path;

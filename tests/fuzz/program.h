@@ -105,7 +105,7 @@ static inline void program_run(const uint8_t *data, size_t n, void (*with)(struc
 		data += used;
 		n -= used;
 	}
-	CHECK(tree_new(&t, &o, NULL) == 0);
+	CHECK(tree_new(&t, &o, NULL, NULL) == 0);
 	for (size_t i = 0; r == 0 && i < s.n; i++)
 		r = tree_apply(t, s.toc[i], (uint32_t)i, NULL);
 	if (r == 0) {

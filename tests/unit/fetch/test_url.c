@@ -8,6 +8,7 @@
 #include "fetch/http/proxy.h"
 #include "fetch/http/url.h"
 #include "store/base/compiler.h"
+#include "varve-text.h"
 
 static const struct good {
 	const char *text, *origin, *target;
@@ -97,6 +98,29 @@ static void test_masked(void **state)
 	(void)state;
 	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++)
 		assert_string_equal(url_masked(cases[i][0], out, sizeof(out)), cases[i][1]);
+}
+
+/* What a message shows of an argument, which may be a file or a reference too. */
+static void test_shown(void **state)
+{
+	static const char *const cases[][2] = {
+		{"https://u:secret@q.io/x", "https://***@q.io/x"},
+		{"https://q.io/x?sig=secret", "https://q.io/x?..."},
+		{"u:secret@q.io/x:1", "***@q.io/x:1"},
+		{"u:sec/ret@q.io/x", "***@q.io/x"},
+		{"u:secret@q.io/x@sha256:0123", "***@q.io/x@sha256:0123"},
+		{"debian:sid@sha256:0123", "debian:sid@sha256:0123"},
+		{"q.io:5000/x@sha256:0123", "q.io:5000/x@sha256:0123"},
+		{"./a:b@c", "./a:b@c"},
+		{"usr/lib/a:b@c?d", "usr/lib/a:b@c?d"},
+		{"root@2024.tar", "root@2024.tar"},
+		{"a\x1b[2J", "a\\x1b[2J"},
+	};
+	char out[300];
+
+	(void)state;
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(cases); i++)
+		assert_string_equal(varve_text_show(cases[i][0], out, sizeof(out)), cases[i][1]);
 }
 
 static void test_told_by(void **state)
@@ -354,12 +378,12 @@ static void test_proxy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),        cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_masked),      cmocka_unit_test(test_classes),
-		cmocka_unit_test(test_may_lead),    cmocka_unit_test(test_same_site),
-		cmocka_unit_test(test_origin),      cmocka_unit_test(test_encode),
-		cmocka_unit_test(test_proxy),       cmocka_unit_test(test_told_by),
-		cmocka_unit_test(test_proxy_check),
+		cmocka_unit_test(test_good),     cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_masked),   cmocka_unit_test(test_classes),
+		cmocka_unit_test(test_may_lead), cmocka_unit_test(test_same_site),
+		cmocka_unit_test(test_origin),   cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_proxy),    cmocka_unit_test(test_shown),
+		cmocka_unit_test(test_told_by),  cmocka_unit_test(test_proxy_check),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

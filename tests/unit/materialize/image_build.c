@@ -287,7 +287,7 @@ int image_plan(struct image *m, const struct varve_plan_options *opt, struct var
 
 	drop_plan(m);
 	memset(m->layers, 0, sizeof(m->layers));
-	r = tree_new(&t, opt, e);
+	r = tree_new(&t, opt, NULL, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; r == 0 && i < m->n; i++) {
