@@ -184,7 +184,7 @@ static int read_blob(struct check *c, int fd, const struct varve_digest *d, char
 	struct varve_digest got;
 	int r = hash_fd(d->algo, fd, c->store->ctx, &got, NULL, &err);
 
-	if (r == -VARVE_E_INTERRUPTED) {
+	if (err_is_passing(r)) {
 		if (e)
 			*e = err;
 		return r;
@@ -210,6 +210,8 @@ static int check_file(struct check *c, const struct graph_blob *b, struct varve_
 	int r;
 
 	if (fd < 0 || fstat(fd, &st) < 0) {
+		if (err_is_passing(errno))
+			return varve_fail_errno(e, "open blob %s", DIGEST_STR(&b->digest));
 		if (!still_recorded(c, &b->digest, b->size))
 			return 0;
 		return check_heal(c, &b->digest, b->size, 0,
