@@ -32,8 +32,7 @@ def shim():
 class AllocCase(FaultCase):
     """A store with two images and another tool's name; trees are made as a command wants them."""
 
-    # All up to here; of what comes then (a library that starts, or a loop) as many as a sample.
-    first, sample = 260, 40
+    limit = 90
 
     def setUp(self):
         super().setUp()
@@ -113,12 +112,6 @@ class AllocCase(FaultCase):
             said = [f.read().decode("utf-8", "backslashreplace") for f in (out, err)]
         calls, failed = struct.unpack("=QQ", count.read_bytes())
         return status, *said, calls, failed == 1
-
-    def points(self, calls):
-        if os.environ.get("VARVE_FAULT") == "all" or calls <= self.first + self.sample:
-            return list(range(1, calls + 1)), "every"
-        step = (calls - self.first) // self.sample
-        return [*range(1, self.first + 1), *range(self.first + 1, calls + 1, step)], f"the first {self.first}, then each {step}th"
 
     def judge_end(self, args, status, out, err):
         self.assertGreaterEqual(status, 0, "a signal ended it")
@@ -218,8 +211,8 @@ class AllocChangeCase(AllocCase):
         }
 
     def has(self, varve, *names):
-        listed = {i["reference"] for i in varve.json("list")["images"]} - {None}
-        self.assertEqual(listed, set(names))
+        named = {json.loads(n).get("dev.varve.reference") for n in self.names(varve)} - {None}
+        self.assertEqual(named, set(names))
 
     def has_tree(self, varve):
         path = next(p for p in (varve.roots / "rootfs_one", varve.roots / "rootfs") if p.is_dir())
@@ -230,7 +223,6 @@ class AllocChangeCase(AllocCase):
 
     def changing(self, name):
         prepare, args, holds = self.commands()[name]
-        before = {"theirs", self.one, self.two} - ({self.two} if args[0] in ("remove", "gc") and "--installed" not in args else set())
 
         def judge(varve, status, out, err):
             # Not all names need be in the file at once, but theirs may never be gone: no one else knows it.
@@ -240,18 +232,18 @@ class AllocChangeCase(AllocCase):
                 self.assertTrue((varve.roots / "rootfs").is_dir(), "no active tree")
             if status != 0:
                 self.again(varve, args)
+            varve.run("check")
             holds(varve)
             self.assertIn('"their.own": "word"', "".join(self.names(varve)), "another tool's name is lost afterwards")
-            varve.run("check")
-            text = " ".join(self.names(varve))
-            self.assertEqual({n for n in before if f'"{n}"' not in text}, set(), "a name is not in index.json")
 
         self.sweep_alloc(name, prepare, args, judge)
 
     def again(self, varve, args):
-        """The command without a fault; that it was done in truth is for it to say."""
-        done = {"remove": (0, 3), "rollback": (0,), "install": (0, 1)}.get(args[0] if args[0] != "--offline" else args[1], (0,))
-        varve.run(*args, status=done)
+        """The command without a fault. A rollback that was done, and failed behind it, would go back again."""
+        if args[0] == "rollback":
+            varve.run("switch", "one", status=(0, 1))
+        else:
+            varve.run(*args, status={"remove": (0, 3), "--offline": (0, 1)}.get(args[0], 0))
 
 
 def _add_changing(name, *commands):
