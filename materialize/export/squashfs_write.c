@@ -136,7 +136,8 @@ static int open_compressor(struct writing *w, const struct squashfs_write_option
 		cfg.level = (sqfs_u32)opt->level;
 	if (r == 0)
 		r = sqfs_compressor_create(&cfg, &w->cmp);
-	if (r == SQFS_ERROR_ALLOC)
+	/* The latter: its library could not begin. */
+	if (r == SQFS_ERROR_ALLOC || r == SQFS_ERROR_COMPRESSOR)
 		return varve_fail_oom(e);
 	if (r)
 		return varve_fail(e, VARVE_E_UNSUPPORTED,
