@@ -105,6 +105,8 @@ int cli_label(struct cli *c, const char *text, char ret[512], struct varve_err *
 /* Begin the document {"schema": schema, …}; NULL without --json. cli_json_end prints it. */
 struct varve_json *cli_json(struct cli *c, const char *schema);
 int cli_json_end(struct cli *c, struct varve_err *e);
+/* With --json: the writer of the document, before the command begins. */
+int session_json(struct cli *c, struct varve_err *e);
 void session_done(struct cli *c);
 /* Hand a large part to stdout before the end: for documents of any length. After it no error may
  * follow. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gc: remove what nothing needs. */
+#include <errno.h>
 #include <fts.h>
 #include <limits.h>
 #include <stdio.h>
@@ -136,9 +137,12 @@ static void tell_previous(struct cli *c, const char *roots, const struct varve_t
 static void tell_previous_in(struct cli *c, const char *roots)
 {
 	struct varve_tree_list trees = {0};
-
 	/* Without a store nothing was installed. */
-	if (!c->store || varve_trees(c->store, roots, &trees, NULL) < 0)
+	int r = c->store ? varve_trees(c->store, roots, &trees, NULL) : 0;
+
+	if (r == -ENOMEM)
+		out_no_memory();
+	if (r < 0)
 		return;
 	for (size_t i = 0; i < trees.n; i++)
 		if (trees.items[i].previous)
@@ -147,16 +151,18 @@ static void tell_previous_in(struct cli *c, const char *roots)
 }
 
 /* In the roots dir, and in all others that the store knows of. */
-static int report_previous(struct cli *c, struct varve_err *e)
+static void report_previous(struct cli *c)
 {
 	struct varve_install_list list = {0};
 	const char *roots;
-	int r = cli_roots_path(c, &roots, e);
+	int r = cli_roots_path(c, &roots, NULL);
 
 	if (r == 0)
-		r = c->store ? varve_store_installs(c->store, NULL, &list, e) : 0;
+		r = c->store ? varve_store_installs(c->store, NULL, &list, NULL) : 0;
+	if (r == -ENOMEM)
+		out_no_memory();
 	if (r < 0)
-		return r;
+		return;
 	if (c->g.json)
 		varve_json_array(c->json, "previous");
 	tell_previous_in(c, roots);
@@ -171,7 +177,6 @@ static int report_previous(struct cli *c, struct varve_err *e)
 	if (c->g.json)
 		varve_json_end_array(c->json);
 	varve_install_list_free(&list);
-	return 0;
 }
 
 static void report_text(const struct run *run, const struct varve_gc_result *res)
@@ -192,7 +197,7 @@ static int report_json(struct cli *c, bool dry_run, bool met, const struct varve
 	struct varve_json *j = c->json;
 
 	varve_json_end_array(j);
-	(void)report_previous(c, NULL);
+	report_previous(c);
 	varve_json_bool(j, "dry_run", dry_run);
 	varve_json_bool(j, "budget_met", met);
 	varve_json_u64(j, "kept_blobs", res->kept_blobs);
@@ -234,7 +239,7 @@ static int run_gc(struct cli *c, const void *options, int argc, char **argv, str
 		if (c->g.json)
 			printed = report_json(c, o->dry_run, r == 0, &res, r ? NULL : e);
 		else {
-			(void)report_previous(c, NULL);
+			report_previous(c);
 			report_text(&run, &res);
 		}
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* inspect: one stored image in full. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,12 @@ static int document(struct cli *c, const char *key, const struct varve_digest *d
 	size_t n;
 	int r = varve_store_read_blob(c->store, d, &text, &n, e);
 
-	if (r == 0 && varve_json_document(c->json, key, text, n, e) < 0)
-		varve_json_null(c->json, key); /* "image" says which blob it is */
+	if (r == 0)
+		r = varve_json_document(c->json, key, text, n, e);
+	if (r < 0 && r != -ENOMEM && text) {
+		varve_json_null(c->json, key); /* no JSON; "image" says which blob it is */
+		r = 0;
+	}
 	free(text);
 	return r;
 }

@@ -79,6 +79,9 @@ static int run_parsed(struct cli *c, const void *options, int n, char **args, st
 	int r;
 
 	message_setup(c);
+	r = session_json(c, e);
+	if (r < 0)
+		return r;
 	if (c->g.help) {
 		help_command(c->command);
 		return 0;
@@ -125,6 +128,8 @@ static int run(struct cli *c, int argc, char **argv, struct varve_err *e)
 	int used = 1, r = parse_globals(c, argc, argv, &used, e);
 
 	message_setup(c);
+	if (r == 0)
+		r = session_json(c, e);
 	if (r < 0)
 		return r;
 	if (used < argc) {

@@ -26,14 +26,13 @@ static void say(const char *kind, const char *fmt, va_list ap) VARVE_PRINTF(2, 0
 
 static void say(const char *kind, const char *fmt, va_list ap)
 {
-	char *text = NULL;
+	char text[4096];
 
-	if (vasprintf(&text, fmt, ap) < 0)
+	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		return;
 	progress_hide();
 	(void)fprintf(stderr, "%s%s%s%s\n", kind[0] && colour_on_stderr ? "\033[33m" : "", kind,
 		      kind[0] && colour_on_stderr ? "\033[0m" : "", text);
-	free(text);
 }
 
 static void on_log(void *user, enum varve_log_level level, const char *module, const char *message)

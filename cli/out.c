@@ -55,6 +55,12 @@ void out_write(const void *p, size_t n)
 	}
 }
 
+void out_no_memory(void)
+{
+	if (!out.error)
+		out.error = ENOMEM;
+}
+
 void out_printf(const char *fmt, ...)
 {
 	char *text = NULL;
@@ -65,8 +71,7 @@ void out_printf(const char *fmt, ...)
 	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
 	if (n < 0) {
-		if (!out.error)
-			out.error = ENOMEM;
+		out_no_memory();
 		return;
 	}
 	out_write(text, (size_t)n);
@@ -107,6 +112,8 @@ int out_finish(struct varve_err *e)
 	/* Who sent a signal knows why the rest is missing. */
 	if (!out.error || out.error == EPIPE || out.error == EINTR)
 		return 0;
+	if (out.error == ENOMEM)
+		return varve_fail(e, ENOMEM, "out of memory: the output is not whole");
 	return varve_fail(e, out.error == ENOSPC ? VARVE_E_NOSPACE : out.error,
 			  "standard output: %s", strerror(out.error));
 }

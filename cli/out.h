@@ -9,6 +9,8 @@
 /* Buffered; the first failure is kept and later calls do nothing. */
 void out_write(const void *p, size_t n);
 void out_printf(const char *fmt, ...) VARVE_PRINTF(1, 2);
+/* What was to be written cannot be made: as a failed write. */
+void out_no_memory(void);
 /* Untrusted text, safe on a terminal. */
 void out_safe(const char *s);
 /* True when writing on makes no sense: long loops stop. */

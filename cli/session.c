@@ -16,13 +16,18 @@ void session_done(struct cli *c)
 	free(c->roots_path);
 }
 
+int session_json(struct cli *c, struct varve_err *e)
+{
+	if (!c->g.json || c->json)
+		return 0;
+	c->json = varve_json_new(true);
+	return c->json ? 0 : varve_fail(e, ENOMEM, "out of memory");
+}
+
 struct varve_json *cli_json(struct cli *c, const char *schema)
 {
 	if (!c->g.json)
 		return NULL;
-	c->json = varve_json_new(true);
-	if (!c->json)
-		abort(); /* a few hundred bytes at the start of a command */
 	varve_json_object(c->json, NULL);
 	varve_json_str(c->json, "schema", schema);
 	return c->json;

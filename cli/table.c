@@ -19,25 +19,34 @@ struct table *table_new(const char *const *columns)
 {
 	struct table *t = calloc(1, sizeof(*t));
 
-	if (!t)
-		abort(); /* the first allocation of a listing: nothing to save */
+	if (!t) {
+		out_no_memory();
+		return NULL;
+	}
 	t->columns = columns;
 	while (columns[t->n_columns])
 		t->n_columns++;
 	return t;
 }
 
-/* Takes text, which may be NULL when memory ran out. */
+/* Takes text; NULL when memory ran out, which out_finish() tells. */
 static void add_cell(struct table *t, char *text)
 {
-	if (t->n == t->cap) {
-		size_t cap = t->cap ? 2 * t->cap : 64;
-		char **cells = realloc(t->cells, cap * sizeof(*cells));
+	char **cells = t->cells;
 
-		if (!cells)
-			abort();
-		t->cells = cells;
-		t->cap = cap;
+	if (text && t->n == t->cap) {
+		size_t cap = t->cap ? 2 * t->cap : 64;
+
+		cells = realloc(t->cells, cap * sizeof(*cells));
+		if (cells) {
+			t->cells = cells;
+			t->cap = cap;
+		}
+	}
+	if (!text || !cells) {
+		free(text);
+		out_no_memory();
+		return;
 	}
 	t->cells[t->n++] = text;
 }
@@ -46,8 +55,11 @@ void table_add(struct table *t, const char *text)
 {
 	const char *shown = text && text[0] ? text : "-";
 	size_t size = 4 * strlen(shown) + 1;
-	char *safe = malloc(size);
+	char *safe;
 
+	if (!t)
+		return;
+	safe = malloc(size);
 	if (safe)
 		varve_text_escape_str(shown, safe, size);
 	add_cell(t, safe);
@@ -58,6 +70,8 @@ void table_addf(struct table *t, const char *fmt, ...)
 	char *text = NULL;
 	va_list ap;
 
+	if (!t)
+		return;
 	va_start(ap, fmt);
 	if (vasprintf(&text, fmt, ap) < 0)
 		text = NULL;
@@ -107,41 +121,48 @@ static void print_cell(const char *text, size_t column_width, bool right, int *o
 	*owed += (right ? 0 : pad) + 2;
 }
 
-void table_print(struct table *t)
+static void print_rows(const struct table *t, size_t *widths)
 {
-	size_t *widths = calloc(t->n_columns, sizeof(*widths));
 	int owed = 0;
 
-	if (!widths)
-		abort();
 	for (size_t i = 0; i < t->n_columns; i++)
 		widths[i] = strlen(t->columns[i]) - (t->columns[i][0] == '>');
 	for (size_t i = 0; i < t->n; i++) {
-		size_t w = t->cells[i] ? width(t->cells[i]) : 0;
+		size_t w = width(t->cells[i]);
 
 		if (w > widths[i % t->n_columns])
 			widths[i % t->n_columns] = w;
 	}
-	if (t->n)
-		out_printf("%s", out_bold());
-	for (size_t i = 0; i < t->n_columns && t->n; i++) {
+	out_printf("%s", out_bold());
+	for (size_t i = 0; i < t->n_columns; i++) {
 		bool right = t->columns[i][0] == '>';
 
 		print_cell(t->columns[i] + right, widths[i], right, &owed);
 	}
-	if (t->n)
-		out_printf("%s\n", out_plain());
+	out_printf("%s\n", out_plain());
 	for (size_t i = 0; i < t->n; i++) {
 		size_t c = i % t->n_columns;
 
 		if (c == 0)
 			owed = 0;
-		print_cell(t->cells[i] ? t->cells[i] : "", widths[c], t->columns[c][0] == '>',
-			   &owed);
+		print_cell(t->cells[i], widths[c], t->columns[c][0] == '>', &owed);
 		if (c + 1 == t->n_columns)
 			out_printf("\n");
-		free(t->cells[i]);
 	}
+}
+
+void table_print(struct table *t)
+{
+	size_t *widths = t ? calloc(t->n_columns, sizeof(*widths)) : NULL;
+
+	if (!t)
+		return;
+	if (!widths)
+		out_no_memory();
+	else if (t->n && !out_failed())
+		print_rows(t, widths);
+	for (size_t i = 0; i < t->n; i++)
+		free(t->cells[i]);
 	free(widths);
 	free(t->cells);
 	free(t);

@@ -10,6 +10,7 @@ struct table;
 /* One word per column, NULL-terminated; a leading '>' aligns to the right: {"NAME", ">SIZE", NULL}.
  */
 struct table *table_new(const char *const *columns);
+/* NULL when memory ran out: the others do nothing then, and out_finish() tells. */
 /* The cells of a row from left to right. Text is made safe. NULL: "-". */
 void table_add(struct table *t, const char *text);
 void table_addf(struct table *t, const char *fmt, ...) VARVE_PRINTF(2, 3);

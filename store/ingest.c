@@ -231,7 +231,7 @@ int ingest_open(struct ingest **ret, struct varve_store *s, struct lease *l,
 	if (r != 0)
 		return r;
 	r = ingest_new(&in, s, want, e);
-	if (r < 0)
+	if (r < 0 || !in)
 		return r;
 	in->keeps = !want->once;
 	(void)snprintf(in->name, sizeof(in->name), "blob %s", DIGEST_STR(&want->digest));

@@ -232,18 +232,40 @@ bool mirror_all_ours(struct varve_store *s)
 	       stat_mtime_ns(&st) == m.mtime_ns;
 }
 
-static void read_old(struct varve_store *s, json **ret)
+/* What is no file or no JSON will never be one. All else may be whole, and other tools' names are
+ * kept nowhere else. */
+static bool is_damage(int code)
+{
+	return code == VARVE_E_FORMAT || code == VARVE_E_LIMIT || code == EISDIR || code == ELOOP ||
+	       code == ENXIO;
+}
+
+static int read_old(struct varve_store *s, json **ret, struct varve_err *e)
 {
 	struct varve_err why = VARVE_ERR_INIT;
 	char text[512];
 
-	if (mirror_all_ours(s) || mirror_read_index(s, ret, &why) == 0)
-		return;
-	if (why.code != ENOENT) {
-		log_warn(s->ctx, "store", "%s; it is kept as " LAYOUT_INDEX ".bad and made again",
-			 varve_err_text(&why, text, sizeof(text)));
-		(void)renameat(s->root, LAYOUT_INDEX, s->root, LAYOUT_INDEX_BAD);
+	if (mirror_all_ours(s) || mirror_read_index(s, ret, &why) == 0 || why.code == ENOENT)
+		return 0;
+	if (!is_damage(why.code)) {
+		if (e)
+			*e = why;
+		return -why.code;
 	}
+	log_warn(s->ctx, "store", "%s; it is kept as " LAYOUT_INDEX ".bad and made again",
+		 varve_err_text(&why, text, sizeof(text)));
+	(void)renameat(s->root, LAYOUT_INDEX, s->root, LAYOUT_INDEX_BAD);
+	return 0;
+}
+
+static int replace_document(struct varve_store *s, const char *name, const struct buf *b,
+			    struct varve_err *e)
+{
+	if (buf_error(b) == -ENOMEM)
+		return varve_fail_oom(e);
+	if (buf_error(b) < 0)
+		return varve_fail(e, VARVE_E_LIMIT, "%s/%s grows too large", s->path, name);
+	return fsx_replace_file(s->root, name, b->p, b->n, 0644, e);
 }
 
 static int update_index(struct varve_store *s, const struct graph *g, bool *ret_foreign,
@@ -252,19 +274,17 @@ static int update_index(struct varve_store *s, const struct graph *g, bool *ret_
 	JSON_FREE json *old = NULL;
 	struct foreign f = {0};
 	struct buf b;
-	int r;
+	int r = read_old(s, &old, e);
 
-	read_old(s, &old);
-	r = collect_foreign(&f, old, g, e);
+	if (r == 0)
+		r = collect_foreign(&f, old, g, e);
 	if (r < 0)
 		return r;
 	buf_init(&b, MIRROR_MAX);
 	write_index(&b, g, old, &f);
 	*ret_foreign = f.any;
 	free(f.items);
-	r = buf_error(&b) < 0
-		    ? varve_fail(e, VARVE_E_LIMIT, "%s/" LAYOUT_INDEX " grows too large", s->path)
-		    : fsx_replace_file(s->root, LAYOUT_INDEX, b.p, b.n, 0644, e);
+	r = replace_document(s, LAYOUT_INDEX, &b, e);
 	buf_done(&b);
 	return r;
 }
@@ -328,9 +348,7 @@ static int update_installs(struct varve_store *s, struct varve_err *e)
 	jsonw_end_object(&w);
 	buf_addc(&b, '\n');
 	varve_install_list_free(&list);
-	r = buf_error(&b) < 0 ? varve_fail(e, VARVE_E_LIMIT,
-					   "%s/" LAYOUT_INSTALLS " grows too large", s->path)
-			      : fsx_replace_file(s->root, LAYOUT_INSTALLS, b.p, b.n, 0644, e);
+	r = replace_document(s, LAYOUT_INSTALLS, &b, e);
 	buf_done(&b);
 	return r;
 }

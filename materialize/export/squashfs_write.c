@@ -136,6 +136,9 @@ static int open_compressor(struct writing *w, const struct squashfs_write_option
 		cfg.level = (sqfs_u32)opt->level;
 	if (r == 0)
 		r = sqfs_compressor_create(&cfg, &w->cmp);
+	/* The latter: its library could not begin. */
+	if (r == SQFS_ERROR_ALLOC || r == SQFS_ERROR_COMPRESSOR)
+		return varve_fail_oom(e);
 	if (r)
 		return varve_fail(e, VARVE_E_UNSUPPORTED,
 				  "compressor %s: not in this libsquashfs, or the level %d is not "
@@ -389,6 +392,7 @@ static int fill_base(struct writing *w, sqfs_inode_generic_t *g, const struct pl
 		     uint32_t number)
 {
 	int64_t t = in->mtime;
+	int r;
 
 	if (t < 0 || t > (int64_t)UINT32_MAX) {
 		t = t < 0 ? 0 : (int64_t)UINT32_MAX;
@@ -397,9 +401,8 @@ static int fill_base(struct writing *w, sqfs_inode_generic_t *g, const struct pl
 	g->base.mode = (sqfs_u16)((in->mode & S_IFMT) | (in->mode & 07777));
 	g->base.mod_time = (sqfs_u32)t;
 	g->base.inode_number = number;
-	if (sqfs_id_table_id_to_index(w->ids, in->uid, &g->base.uid_idx))
-		return SQFS_ERROR_OVERFLOW;
-	return sqfs_id_table_id_to_index(w->ids, in->gid, &g->base.gid_idx);
+	r = sqfs_id_table_id_to_index(w->ids, in->uid, &g->base.uid_idx);
+	return r ? r : sqfs_id_table_id_to_index(w->ids, in->gid, &g->base.gid_idx);
 }
 
 static int set_file_links(sqfs_inode_generic_t *g, uint32_t nlink)

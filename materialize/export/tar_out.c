@@ -205,6 +205,8 @@ static int write_pax(struct tar_out *t, struct varve_err *e)
 	struct ustar h = {0};
 	int r;
 
+	if (buf_error(&t->pax) == -ENOMEM)
+		return varve_fail_oom(e);
 	if (buf_error(&t->pax))
 		return varve_fail(e, VARVE_E_LIMIT, "its names and xattrs are larger than %u bytes",
 				  PAX_MAX);
@@ -316,13 +318,15 @@ static int write_entry(struct tar_out *t, const struct tar_out_entry *en, const 
 			return r;
 		stored = make_map(t, &map, en) + map.n;
 	}
+	if (buf_error(&map) == -ENOMEM)
+		return varve_fail_oom(e);
 	if (buf_error(&map))
 		return varve_fail(e, VARVE_E_LIMIT, "it has too many holes");
 	t->pad = (unsigned)(-stored % BLOCK);
 	make_pax(t, en, name);
 	if (is_sparse(en) && stored >= OCTAL_11)
 		pax_u64(t, "size", stored);
-	r = t->pax.n ? write_pax(t, e) : 0;
+	r = t->pax.n || buf_error(&t->pax) ? write_pax(t, e) : 0;
 	if (r == 0)
 		r = write_header(t, en, name, stored, e);
 	if (r == 0 && map.n)

@@ -133,7 +133,7 @@ int layer_stream_open_at(struct layer_stream **ret, struct varve_store *s,
 			 uint64_t off, struct varve_err *e)
 {
 	struct layer_stream *ls = NULL;
-	uint64_t at;
+	uint64_t at = 0;
 	int r = layer_stream_open_near(&ls, s, blob, diff_id, off, &at, e);
 
 	if (r < 0)

@@ -79,11 +79,13 @@ void sidecar_remove(const struct roots *r, const char *label, const char *id)
 	(void)unlinkat(r->fd, name, 0);
 }
 
-static const char *copy_str(const json *j, const char *key)
+static const char *copy_str(const json *j, const char *key, bool *ret_oom)
 {
 	const char *v = json_str(json_get(j, key));
+	const char *copy = v ? strdup(v) : NULL;
 
-	return v ? strdup(v) : NULL;
+	*ret_oom |= v && !copy;
+	return copy;
 }
 
 static void install_done(struct varve_install_record *in)
@@ -97,25 +99,31 @@ static void install_done(struct varve_install_record *in)
 	free((void *)(uintptr_t)in->settings);
 }
 
-static bool parse_sidecar(const struct buf *b, struct varve_install_record *in)
+/* 0, -ENOMEM, or another error when it is none of ours. */
+static int parse_sidecar(const struct buf *b, struct varve_install_record *in)
 {
 	JSON_FREE json *j = NULL;
 	uint64_t made = 0;
 	const char *text;
+	bool oom = false;
+	int x;
 
 	*in = (struct varve_install_record){0};
-	if (json_parse(&j, b->p, b->n, SIDECAR_MAX, NULL) < 0)
-		return false;
+	x = json_parse(&j, b->p, b->n, SIDECAR_MAX, NULL);
+	if (x < 0)
+		return x;
 	text = json_str(json_get(j, "schema"));
 	if (!text || strcmp(text, SIDECAR_SCHEMA))
-		return false;
-	in->id = copy_str(j, "id");
-	in->label = copy_str(j, "label");
-	in->reference = copy_str(j, "reference");
-	in->source = copy_str(j, "source");
-	in->origin = copy_str(j, "origin");
-	in->settings = copy_str(j, "settings");
+		return -VARVE_E_FORMAT;
+	in->id = copy_str(j, "id", &oom);
+	in->label = copy_str(j, "label", &oom);
+	in->reference = copy_str(j, "reference", &oom);
+	in->source = copy_str(j, "source", &oom);
+	in->origin = copy_str(j, "origin", &oom);
+	in->settings = copy_str(j, "settings", &oom);
 	in->directory = strdup("");
+	if (oom || !in->directory)
+		return -ENOMEM;
 	in->state = VARVE_INSTALL_READY;
 	text = json_str(json_get(j, "manifest"));
 	if (text)
@@ -133,17 +141,21 @@ static bool parse_sidecar(const struct buf *b, struct varve_install_record *in)
 	in->made = (uint32_t)made;
 	text = json_str(json_get(j, "inode"));
 	return text && span_u64(span_str(text), UINT64_MAX, &in->ino) && in->id &&
-	       strlen(in->id) == 16 && !strchr(in->id, '/') && in->directory && in->label &&
-	       !label_check(in->label, NULL);
+			       strlen(in->id) == 16 && !strchr(in->id, '/') && in->label &&
+			       !label_check(in->label, NULL)
+		       ? 0
+		       : -VARVE_E_FORMAT;
 }
 
-/* In a directory that others may write to (/tmp) anybody can put one. */
-static bool read_sidecar(const struct roots *r, const char *name, struct buf *b)
+/* In a directory that others may write to (/tmp) anybody can put one: such a one is not read. */
+static int read_sidecar(const struct roots *r, const char *name, struct buf *b)
 {
 	struct stat st;
 	VARVE_CLOSE int fd = fsx_open_plain(r->fd, name, O_RDONLY, 0, &st);
 
-	return fd >= 0 && trust_stat(r->store, &st) && fsx_read_file(fd, NULL, b, NULL) == 0;
+	if (fd < 0)
+		return -errno;
+	return trust_stat(r->store, &st) ? fsx_read_file(fd, NULL, b, NULL) : -VARVE_E_UNSAFE;
 }
 
 static int add_sidecar(const struct roots *r, const char *name, struct varve_install_list *l,
@@ -152,13 +164,18 @@ static int add_sidecar(const struct roots *r, const char *name, struct varve_ins
 	struct varve_install_record in = {0};
 	struct varve_install_record *p;
 	struct buf b;
-	bool ok;
+	int x;
 
 	buf_init(&b, SIDECAR_MAX);
-	ok = read_sidecar(r, name, &b) && parse_sidecar(&b, &in);
+	x = read_sidecar(r, name, &b);
+	if (x == 0)
+		x = parse_sidecar(&b, &in);
 	buf_done(&b);
-	if (!ok) {
+	if (x < 0) {
 		install_done(&in);
+		if (err_is_passing(x))
+			return varve_fail(e, -x, "%s/%s: %s", TEXT_SAFE(r->path), TEXT_SAFE(name),
+					  varve_code_text(x));
 		log_warn(r->ctx, "roots",
 			 "%s/%s: cannot be read, or may be of another user; ignored",
 			 TEXT_SAFE(r->path), TEXT_SAFE(name));

@@ -124,6 +124,23 @@ int varve_fail_oom(struct varve_err *e)
 	return varve_fail(e, ENOMEM, "out of memory");
 }
 
+bool err_is_passing(int code)
+{
+	switch (code < 0 ? -code : code) {
+	case ENOMEM:
+	case ENOBUFS:
+	case EMFILE:
+	case ENFILE:
+	case EAGAIN:
+	case EINTR:
+	case VARVE_E_INTERRUPTED:
+	case VARVE_E_NOSPACE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const char *varve_err_frame(const struct varve_err *e, unsigned i)
 {
 	const char *p = e->text;

@@ -10,4 +10,7 @@
  * -code. */
 int varve_fail_errno(struct varve_err *e, const char *fmt, ...) VARVE_PRINTF(2, 3);
 int varve_fail_oom(struct varve_err *e);
+/* The error tells nothing of what was looked at, which may be whole: no memory, no descriptors, no
+ * room, interrupted. Whoever goes on past damage ends here. */
+bool err_is_passing(int code);
 void varve_err_reset(struct varve_err *e);

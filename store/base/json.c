@@ -1,78 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Strict reading over cJSON. cJSON 1.7.15 accepts trailing bytes, BOM, invalid UTF-8, "01" and
- * "\u0000" (which it cuts strings at), and rounds numbers over 2^53: a scan before and a walk after
- * the parse refuse all of these.
+ * "\u0000" (which it cuts strings at), and rounds numbers over 2^53: a scan before (json_scan.c)
+ * and a walk after the parse refuse all of these.
  */
 #include "store/base/json.h"
 
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/base/json_scan.h"
 #include "store/base/text.h"
 
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#define DEPTH_MAX 64
-
-/* Refuse what cJSON would let through, on the text; 0 or the reason. */
-static const char *scan_string(const char **pp, const char *end)
-{
-	const char *p = *pp; /* behind the opening quote */
-
-	for (; p < end && *p != '"'; p++) {
-		if ((unsigned char)*p < 0x20)
-			return "a control character in a string";
-		if (*p != '\\')
-			continue;
-		if (++p >= end)
-			break;
-		if (*p == 'u' && end - p > 4 && memcmp(p + 1, "0000", 4) == 0)
-			return "\\u0000 in a string";
-	}
-	if (p >= end)
-		return "an unterminated string";
-	*pp = p;
-	return NULL;
-}
-
-static const char *scan_number(const char **pp, const char *end)
-{
-	const char *p = *pp;
-
-	if (*p == '-')
-		p++;
-	if (end - p > 1 && p[0] == '0' && p[1] >= '0' && p[1] <= '9')
-		return "a number with a leading zero";
-	while (p < end && strchr("+-.eE0123456789", *p) && *p)
-		p++;
-	*pp = p - 1;
-	return NULL;
-}
-
-static const char *scan(const char *p, size_t n)
-{
-	const char *end = p + n, *why = NULL;
-	unsigned depth = 0;
-
-	for (; p < end && !why; p++) {
-		if (*p == '"') {
-			p++;
-			why = scan_string(&p, end);
-		} else if (*p == '{' || *p == '[') {
-			if (++depth > DEPTH_MAX)
-				return "nesting deeper than 64";
-		} else if (*p == '}' || *p == ']') {
-			if (depth-- == 0)
-				return "an unmatched bracket";
-		} else if (*p == '-' || (*p >= '0' && *p <= '9')) {
-			why = scan_number(&p, end);
-		}
-	}
-	return why;
-}
 
 static int cmp_keys(const void *a, const void *b)
 {
@@ -115,7 +57,8 @@ static int refuse_duplicates(const json *j, struct varve_err *e)
 
 int json_parse(json **ret, const void *text, size_t n, size_t max_size, struct varve_err *e)
 {
-	const char *p = text, *why, *end = NULL;
+	const char *p = text, *why;
+	size_t at;
 	json *j;
 	int r;
 
@@ -127,17 +70,13 @@ int json_parse(json **ret, const void *text, size_t n, size_t max_size, struct v
 	if (memchr(p, '\0', n) || !text_utf8_valid(p, n) ||
 	    (n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)))
 		return varve_fail(e, VARVE_E_FORMAT, "JSON: not plain UTF-8 text");
-	why = scan(p, n);
+	why = json_scan(span_of(p, n), &at);
 	if (why)
-		return varve_fail(e, VARVE_E_FORMAT, "JSON: %s", why);
-	j = cJSON_ParseWithLengthOpts(p, n, &end, false);
+		return varve_fail(e, VARVE_E_FORMAT, "JSON: %s near byte %zu", why, at);
+	j = cJSON_ParseWithLengthOpts(p, n, NULL, false);
 	if (!j)
-		return varve_fail(e, VARVE_E_FORMAT, "JSON: syntax error near byte %zu",
-				  end ? (size_t)(end - p) : 0);
-	while (end < p + n && strchr(" \t\r\n", *end))
-		end++;
-	r = end != p + n ? varve_fail(e, VARVE_E_FORMAT, "JSON: text behind the document")
-			 : refuse_duplicates(j, e);
+		return varve_fail_oom(e); /* its text was well-formed */
+	r = refuse_duplicates(j, e);
 	if (r < 0) {
 		cJSON_Delete(j);
 		return r;

@@ -73,40 +73,62 @@ size_t text_sequence(const void *text, size_t n, bool *ret_drives, uint32_t *ret
 	return len;
 }
 
+/* What is one character at p, shown safely: at most four bytes of four characters each. Returns how
+ * many bytes it has. */
+static size_t escape_character(const unsigned char *p, size_t n, char ret[17], size_t *ret_n)
+{
+	bool drives;
+	uint32_t code;
+	size_t len = text_sequence(p, n, &drives, &code);
+
+	if (len && !drives && code != '\\') {
+		memcpy(ret, p, len);
+		*ret_n = len;
+		return len;
+	}
+	len = len ? len : 1;
+	*ret_n = 4 * len;
+	for (size_t i = 0; i < len; i++)
+		(void)snprintf(ret + 4 * i, 5, "\\x%02x", p[i]);
+	return len;
+}
+
 void text_escape(struct buf *b, const void *text, size_t n)
 {
 	const unsigned char *p = text;
+	char piece[17];
 
 	while (n > 0) {
-		bool drives;
-		uint32_t code;
-		size_t len = text_sequence(p, n, &drives, &code);
+		size_t piece_n, len = escape_character(p, n, piece, &piece_n);
 
-		if (len == 0 || drives || code == '\\') {
-			len = len ? len : 1;
-			for (size_t i = 0; i < len; i++)
-				buf_printf(b, "\\x%02x", p[i]);
-		} else {
-			buf_add(b, p, len);
-		}
+		buf_add(b, piece, piece_n);
 		p += len;
 		n -= len;
 	}
 }
 
+/* Error messages are made of it: it needs no memory. */
 const char *text_escape_str(const char *s, char *out, size_t size)
 {
-	struct buf b;
+	const unsigned char *p = (const unsigned char *)(s ? s : "(none)");
+	size_t n = strlen((const char *)p), used = 0;
+	char piece[17];
 
-	if (!s)
-		s = "(none)";
-	buf_init(&b, 4 * strlen(s) + 1);
-	text_escape(&b, s, strlen(s));
-	if (b.n < size)
-		(void)snprintf(out, size, "%s", b.p);
-	else
-		(void)snprintf(out, size, "%.*s...", (int)size - 4, b.p);
-	buf_done(&b);
+	while (n > 0) {
+		size_t piece_n, len = escape_character(p, n, piece, &piece_n);
+		size_t part = VARVE_MIN(piece_n, size - 1 - used);
+
+		memcpy(out + used, piece, part);
+		used += part;
+		if (part < piece_n) {
+			if (size > 4)
+				memcpy(out + size - 4, "...", 3);
+			break;
+		}
+		p += len;
+		n -= len;
+	}
+	out[used] = '\0';
 	return out;
 }
 

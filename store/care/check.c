@@ -22,12 +22,12 @@ static int check_layout(struct check *c, struct varve_err *e)
 	int r;
 
 	buf_init(&b, 1 << 16);
-	r = fsx_read_plain(c->store->root, LAYOUT_OCI, &b, NULL);
-	if (r == 0 && strstr(b.p, "\"imageLayoutVersion\"")) {
-		buf_done(&b);
-		return 0;
-	}
+	r = fsx_read_plain(c->store->root, LAYOUT_OCI, &b, e);
+	if (r == 0 && !strstr(b.p, "\"imageLayoutVersion\""))
+		r = -VARVE_E_FORMAT;
 	buf_done(&b);
+	if (r == 0 || err_is_passing(r))
+		return r;
 	if (!check_repairs(c)) {
 		check_report(c, CHECK_ERROR, LAYOUT_OCI, LAYOUT_OCI,
 			     "is missing or damaged, so that other tools do not see an OCI layout; "

@@ -185,7 +185,7 @@ static int read_blob(struct check *c, int fd, const struct varve_digest *d, char
 	struct varve_digest got;
 	int r = hash_fd(d->algo, fd, c->store->ctx, &got, NULL, &err);
 
-	if (r == -VARVE_E_INTERRUPTED) {
+	if (err_is_passing(r)) {
 		if (e)
 			*e = err;
 		return r;
@@ -212,6 +212,8 @@ static int check_file(struct check *c, const struct graph_blob *b, struct varve_
 	int r;
 
 	if (fd < 0) {
+		if (err_is_passing(errno))
+			return varve_fail_errno(e, "open blob %s", DIGEST_STR(&b->digest));
 		if (fstatat(c->store->root, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			st.st_ino = 0;
 		if (!still_recorded(c, &b->digest, b->size))

@@ -132,6 +132,11 @@ static int read_layers(struct check *c, uint32_t image, struct layer_read *layer
 	uint32_t k;
 	int r = read_config(c, im, &config, &why);
 
+	if (r < 0 && check_must_end(-r)) {
+		if (e)
+			*e = why;
+		return r;
+	}
 	if (r < 0) {
 		check_report(c, CHECK_ERROR, "image", name, "%s",
 			     varve_err_text(&why, text, sizeof(text)));
@@ -332,8 +337,16 @@ static const char *mirror_fault(struct check *c, char *buf, size_t size, bool *r
 	*ret = graph_load(&g, c->store, e);
 	if (*ret < 0)
 		return NULL;
-	if (mirror_read_index(c->store, &index, &why) < 0)
+	if (mirror_read_index(c->store, &index, &why) < 0) {
+		if (err_is_passing(why.code)) {
+			graph_done(&g);
+			*ret = -why.code;
+			if (e)
+				*e = why;
+			return NULL;
+		}
 		fault = varve_err_text(&why, buf, size);
+	}
 	for (i = 0; !fault && i < g.n_tags; i++) {
 		if (g.tags[i].image != GRAPH_NONE && !has_entry(index, &g, &g.tags[i])) {
 			(void)snprintf(buf, size, "lacks the tag %s", g.tags[i].name);

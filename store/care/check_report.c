@@ -12,7 +12,7 @@
 
 bool check_must_end(int code)
 {
-	return store_disk_full(code) || code == VARVE_E_INTERRUPTED;
+	return store_disk_full(code) || err_is_passing(code);
 }
 
 bool check_repairs(const struct check *c)

@@ -184,7 +184,7 @@ static int mark_foreign(void *user, const struct varve_digest *d, const char *na
 {
 	struct marker *m = user;
 	const char *copy = NULL;
-	uint32_t mark;
+	uint32_t mark = 0;
 	int r;
 
 	if (name) {
@@ -231,7 +231,7 @@ static int mark_installs(struct gc_state *st, struct varve_err *e)
 			r = mark_digest(st, &in->manifest, m.mark, e);
 		/* The record may be lost, the tree stays: its documents say what it needs. */
 		if (r == 0 && graph_find_image(&st->g, &in->manifest) == GRAPH_NONE)
-			r = scan_document(st->store, &in->manifest, mark_named, &m);
+			r = scan_document(st->store, &in->manifest, mark_named, &m, e);
 	}
 	return r;
 }
@@ -243,7 +243,7 @@ static int mark_tags(struct gc_state *st, struct varve_err *e)
 
 	for (i = 0; r == 0 && i < st->g.n_tags; i++) {
 		const struct graph_tag *t = &st->g.tags[i];
-		uint32_t mark;
+		uint32_t mark = 0;
 
 		if (st->drop[i])
 			continue;
@@ -259,7 +259,7 @@ static int mark_tags(struct gc_state *st, struct varve_err *e)
 
 static int mark_pins(struct gc_state *st, struct varve_err *e)
 {
-	uint32_t i, mark;
+	uint32_t i, mark = 0;
 	int r = 0;
 
 	for (i = 0; r == 0 && i < st->g.n_images; i++) {
@@ -276,7 +276,7 @@ static int mark_pins(struct gc_state *st, struct varve_err *e)
 /* What is younger than asked stays as a whole: a manifest keeps its image. */
 static int mark_young(struct gc_state *st, struct varve_err *e)
 {
-	uint32_t i, mark;
+	uint32_t i, mark = 0;
 	int r = st->young ? add_root(st, "younger than asked", NULL, &mark, e) : 0;
 
 	for (i = 0; r == 0 && st->young && i < st->g.n_images; i++) {

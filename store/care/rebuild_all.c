@@ -88,28 +88,36 @@ static void sort(struct rebuild *r)
 }
 
 /* Documents are small and begin with a brace; what they say of themselves is parsed strictly. */
-static enum oci_doc_kind shape_of(int fd, uint64_t size)
+static int shape_of(int fd, uint64_t size, uint8_t *ret, struct varve_err *e)
 {
 	enum oci_doc_kind kind = OCI_DOC_UNKNOWN;
 	char first = 0;
 	struct buf b;
+	int x;
 
+	*ret = OCI_DOC_UNKNOWN;
 	if (size == 0 || size > OCI_DOC_MAX || fsx_pread_full(fd, &first, 1, 0) != 1 ||
 	    first != '{')
-		return OCI_DOC_UNKNOWN;
+		return 0;
 	buf_init(&b, OCI_DOC_MAX);
-	if (fsx_read_file(fd, NULL, &b, NULL) < 0 ||
-	    oci_classify(b.p, b.n, NULL, NULL, &kind, NULL) < 0)
-		kind = OCI_DOC_UNKNOWN;
+	x = fsx_read_file(fd, NULL, &b, e);
+	if (x == 0)
+		x = oci_classify(b.p, b.n, NULL, NULL, &kind, e);
 	buf_done(&b);
-	return kind;
+	if (x == 0)
+		*ret = (uint8_t)kind;
+	return err_is_passing(x) ? x : 0;
 }
 
 static int add(struct rebuild *r, const struct varve_digest *d, int fd, const struct stat *st,
 	       struct varve_err *e)
 {
 	struct found *more;
+	uint8_t shape;
+	int x = shape_of(fd, (uint64_t)st->st_size, &shape, e);
 
+	if (x < 0)
+		return x;
 	if (r->n == r->cap) {
 		r->cap = r->cap ? r->cap * 2 : 256;
 		more = realloc(r->items, r->cap * sizeof(*more));
@@ -122,7 +130,7 @@ static int add(struct rebuild *r, const struct varve_digest *d, int fd, const st
 		.size = (uint64_t)st->st_size,
 		.mtime_ns = stat_mtime_ns(st),
 		.added_at = st->st_mtim.tv_sec,
-		.shape = (uint8_t)shape_of(fd, (uint64_t)st->st_size),
+		.shape = shape,
 		.seen = true,
 	};
 	return 0;
@@ -149,7 +157,7 @@ static int see_blob(void *user, const struct scan_entry *entry, struct varve_err
 	if (fd < 0)
 		return 0;
 	x = hash_fd(d.algo, fd, r->store->ctx, &got, NULL, e);
-	if (x == -VARVE_E_INTERRUPTED)
+	if (err_is_passing(x))
 		return x;
 	r->done += (uint64_t)st.st_size;
 	progress_emit(r->store->ctx, &(struct varve_progress){.stage = VARVE_STAGE_CHECK,
@@ -419,9 +427,11 @@ static int read_links(struct rebuild *r, struct varve_err *e)
 			continue;
 		r->items[i].kind = VARVE_BLOB_INDEX;
 		buf_init(&b, OCI_DOC_MAX);
-		if (blob_read(r->store, &r->items[i].digest, &b, NULL) == 0)
-			(void)oci_index_parse(&index, b.p, b.n, NULL);
+		x = blob_read(r->store, &r->items[i].digest, &b, e);
+		if (x == 0)
+			x = oci_index_parse(&index, b.p, b.n, e);
 		buf_done(&b);
+		x = err_is_passing(x) ? x : 0;
 		for (k = 0; x == 0 && index && k < index->n; k++)
 			x = add_link(r, &index->manifests[k].digest, &r->items[i].digest, e);
 		oci_index_free(index);
@@ -431,6 +441,13 @@ static int read_links(struct rebuild *r, struct varve_err *e)
 	return x;
 }
 
+static int pass_on(const struct varve_err *why, struct varve_err *e)
+{
+	if (e)
+		*e = *why;
+	return -why->code;
+}
+
 /* A mirror that cannot be read costs names, not images: the rest is rebuilt all the same. */
 static int read_entries(struct rebuild *r, struct varve_err *e)
 {
@@ -438,14 +455,20 @@ static int read_entries(struct rebuild *r, struct varve_err *e)
 	const json *j;
 	char text[512];
 
-	if (mirror_read_index(r->store, &r->index, &why) < 0)
+	if (mirror_read_index(r->store, &r->index, &why) < 0) {
+		if (err_is_passing(why.code))
+			return pass_on(&why, e);
 		check_report(r->check, CHECK_ERROR, LAYOUT_INDEX, LAYOUT_INDEX,
 			     "%s: names cannot be found again",
 			     varve_err_text(&why, text, sizeof(text)));
-	if (rebuild_read_installs(r->store, &r->installs, &why) < 0)
+	}
+	if (rebuild_read_installs(r->store, &r->installs, &why) < 0) {
+		if (err_is_passing(why.code))
+			return pass_on(&why, e);
 		check_report(r->check, CHECK_ERROR, LAYOUT_INSTALLS, LAYOUT_INSTALLS,
 			     "%s: installed trees cannot be found again",
 			     varve_err_text(&why, text, sizeof(text)));
+	}
 	r->entries = calloc(json_len(json_get(r->index, "manifests")) + 1, sizeof(*r->entries));
 	if (!r->entries)
 		return varve_fail_oom(e);

@@ -112,7 +112,19 @@ struct foreign {
 	int (*fn)(void *user, const struct varve_digest *d, const char *name);
 	void *user;
 	const char *name;
+	struct varve_err *e; /* of what passes; fn has its own */
 };
+
+/* What is below a document that is damaged cannot be known; one that could not be read at this
+ * moment may not be taken for it. */
+static int unreadable(struct foreign *f, int r, const struct varve_err *why)
+{
+	if (!err_is_passing(r))
+		return 0;
+	if (f->e)
+		*f->e = *why;
+	return r;
+}
 
 static int walk(struct foreign *f, const struct varve_digest *d, unsigned depth);
 
@@ -120,10 +132,11 @@ static int walk_manifest(struct foreign *f, const struct buf *b)
 {
 	struct oci_manifest *m = NULL;
 	size_t i;
-	int r;
+	struct varve_err why = VARVE_ERR_INIT;
+	int r = oci_manifest_parse(&m, b->p, b->n, &why);
 
-	if (oci_manifest_parse(&m, b->p, b->n, NULL) < 0)
-		return 0;
+	if (r < 0)
+		return unreadable(f, r, &why);
 	r = f->fn(f->user, &m->config.digest, f->name);
 	for (i = 0; r == 0 && i < m->n_layers; i++)
 		r = f->fn(f->user, &m->layers[i].digest, f->name);
@@ -135,10 +148,11 @@ static int walk_index(struct foreign *f, const struct buf *b, unsigned depth)
 {
 	struct oci_index *index = NULL;
 	size_t i;
-	int r = 0;
+	struct varve_err why = VARVE_ERR_INIT;
+	int r = oci_index_parse(&index, b->p, b->n, &why);
 
-	if (oci_index_parse(&index, b->p, b->n, NULL) < 0)
-		return 0;
+	if (r < 0)
+		return unreadable(f, r, &why);
 	for (i = 0; r == 0 && i < index->n; i++) {
 		if (varve_digest_is_set(&index->manifests[i].digest))
 			r = walk(f, &index->manifests[i].digest, depth + 1);
@@ -150,28 +164,32 @@ static int walk_index(struct foreign *f, const struct buf *b, unsigned depth)
 /* A document that is missing or damaged has nothing below it that could be known. */
 static int walk(struct foreign *f, const struct varve_digest *d, unsigned depth)
 {
-	enum oci_doc_kind kind;
+	struct varve_err why = VARVE_ERR_INIT;
+	enum oci_doc_kind kind = OCI_DOC_UNKNOWN;
 	struct buf b;
 	int r = f->fn(f->user, d, f->name);
 
 	if (r != 0 || depth > MAX_NESTING)
 		return r;
 	buf_init(&b, OCI_DOC_MAX);
-	if (blob_read(f->store, d, &b, NULL) == 0 &&
-	    oci_classify(b.p, b.n, NULL, NULL, &kind, NULL) == 0) {
-		if (kind == OCI_DOC_MANIFEST)
-			r = walk_manifest(f, &b);
-		else if (kind == OCI_DOC_INDEX)
-			r = walk_index(f, &b, depth);
-	}
+	r = blob_read(f->store, d, &b, &why);
+	if (r == 0)
+		r = oci_classify(b.p, b.n, NULL, NULL, &kind, &why);
+	if (r < 0)
+		r = unreadable(f, r, &why);
+	else if (kind == OCI_DOC_MANIFEST)
+		r = walk_manifest(f, &b);
+	else if (kind == OCI_DOC_INDEX)
+		r = walk_index(f, &b, depth);
 	buf_done(&b);
 	return r;
 }
 
 int scan_document(struct varve_store *s, const struct varve_digest *d,
-		  int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user)
+		  int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user,
+		  struct varve_err *e)
 {
-	struct foreign f = {s, fn, user, NULL};
+	struct foreign f = {s, fn, user, NULL, e};
 
 	return walk(&f, d, 0);
 }
@@ -180,7 +198,7 @@ int scan_foreign(struct varve_store *s,
 		 int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user,
 		 struct varve_err *e)
 {
-	struct foreign f = {s, fn, user, NULL};
+	struct foreign f = {s, fn, user, NULL, e};
 	JSON_FREE json *index = NULL;
 	const json *entry;
 	int r = mirror_all_ours(s) ? 0 : mirror_read_index(s, &index, e);

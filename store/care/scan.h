@@ -28,8 +28,8 @@ int scan_leases(struct varve_store *s, int (*fn)(void *user, const struct varve_
 		struct varve_err *e);
 /* Digests of a manifest or index and of all below it, as far as the documents are there. */
 int scan_document(struct varve_store *s, const struct varve_digest *d,
-		  int (*fn)(void *user, const struct varve_digest *d, const char *name),
-		  void *user);
+		  int (*fn)(void *user, const struct varve_digest *d, const char *name), void *user,
+		  struct varve_err *e);
 /*
  * Digests that entries of other tools in index.json need, as far as the documents are there: the
  * entry itself, and all below it. name: of the entry, for the reason.

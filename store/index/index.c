@@ -166,7 +166,7 @@ int index_open(struct index **ret, int root, const char *path, bool read_only,
 	VARVE_CLEANUP(index_cleanup) struct index *ix = NULL;
 	int r = new_index(&ix, e);
 
-	if (r < 0)
+	if (r < 0 || !ix)
 		return r;
 	ix->ctx = ctx;
 	ix->read_only = read_only;
@@ -189,7 +189,7 @@ int index_open_memory(struct index **ret, struct varve_err *e)
 	char file[32];
 	int r = new_index(&ix, e), rc;
 
-	if (r < 0)
+	if (r < 0 || !ix)
 		return r;
 	ix->path = strdup("(memory)");
 	ix->memory = memfd_create("varve-index", MFD_CLOEXEC);

@@ -132,7 +132,7 @@ uint64_t index_txn_id(struct index_txn *t)
 
 int index_generation(struct index_txn *t, uint64_t *ret, struct varve_err *e)
 {
-	struct span v;
+	struct span v = {0};
 	uint64_t le;
 	int r = index_get(t, INDEX_META, GENERATION, sizeof(GENERATION) - 1, &v, e);
 

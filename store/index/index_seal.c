@@ -19,7 +19,7 @@ struct seal {
 	uint64_t mirror_generation, mirror_ino, mirror_size, mirror_mtime_ns;
 	uint32_t foreign, crc;
 };
-static const char seal_magic[8] = "varvesl1";
+static const char seal_magic[8] = {'v', 'a', 'r', 'v', 'e', 's', 'l', '1'};
 
 static bool seal_read(const struct index *ix, struct seal *s)
 {

@@ -295,7 +295,7 @@ static char *start_of_config(const json *v1)
 
 static int build(const struct v1_list *l, struct oci_schema1 *m, struct varve_err *e)
 {
-	const json *top = l->items[0].v1;
+	const json *top = l->items ? l->items[0].v1 : NULL;
 	const char *os = json_str(json_get(top, "os"));
 	const char *arch = json_str(json_get(top, "architecture"));
 	size_t i;

@@ -70,6 +70,26 @@ class FaultCase(Case):
         step = -(-calls // self.limit)
         return list(range(1 + int(time.time() // 86400) % step, calls + 1, step)), f"each {step}th"
 
+    def spread(self, one, points):
+        """one(worker, point) for each point, on all processors. Returns (how many said true, what failed)."""
+        free = list(range(1, (os.cpu_count() or 1) + 1))
+
+        def with_worker(at):
+            worker = free.pop()
+            try:
+                return one(worker, at)
+            finally:
+                free.append(worker)
+
+        failures, hits = [], 0
+        with concurrent.futures.ThreadPoolExecutor(len(free)) as pool:
+            for future in [pool.submit(with_worker, at) for at in points]:
+                try:
+                    hits += future.result()
+                except Exception as failure:  # a point that cannot even be prepared has failed
+                    failures.append(str(failure))
+        return hits, failures
+
     def sweep(self, name, prepare, args, judge, action="kill", sticky=False):
         """For each point N: prepare(worker) -> Varve in the state before; the faulty run; judge(varve, status, err).
 
@@ -82,29 +102,18 @@ class FaultCase(Case):
         self.assertGreater(calls, 3, f"{name}: hardly a mutating call: is it watched?")
         # Threads and file-system luck change the number from run to run: go a little further than counted.
         points, share = self.points(calls + 3)
-        free = list(range(1, (os.cpu_count() or 1) + 1))
 
-        def one(at):
-            worker = free.pop()
+        def one(worker, at):
+            varve = prepare(worker)
+            status, err, _, hit = self.fault(varve, make_args(varve), at, action, sticky)
             try:
-                varve = prepare(worker)
-                status, err, _, hit = self.fault(varve, make_args(varve), at, action, sticky)
-                try:
-                    judge(varve, status, err)
-                except AssertionError as failure:
-                    raise AssertionError(f"{name}, {action} at call {at} of {calls} (status {status}):\n{failure}\n"
-                                         f"its stderr: {err[-1500:]}") from None
-                return hit
-            finally:
-                free.append(worker)
+                judge(varve, status, err)
+            except AssertionError as failure:
+                raise AssertionError(f"{name}, {action} at call {at} of {calls} (status {status}):\n{failure}\n"
+                                     f"its stderr: {err[-1500:]}") from None
+            return hit
 
-        failures, hits = [], 0
-        with concurrent.futures.ThreadPoolExecutor(len(free)) as pool:
-            for future in [pool.submit(one, at) for at in points]:
-                try:
-                    hits += future.result()
-                except Exception as failure:  # a helper that fails is a failure of the point
-                    failures.append(str(failure))
+        hits, failures = self.spread(one, points)
         key = f"{name} {action}{' (disk stays full)' if sticky else ''}"
         self.tried[key] = f"{hits} points of {calls} calls ({share}), {len(failures)} failed"
         if failures:

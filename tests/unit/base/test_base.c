@@ -142,9 +142,28 @@ static void json_is_strict(void **state)
 		"[\"\n\"]",
 		"nul",
 		"{'a':1}",
+		"[1.]",
+		"[-]",
+		"[.5]",
+		"[1e]",
+		"[1 2]",
+		"{\"a\"}",
+		"{\"a\":1,}",
+		"{1:2}",
+		"[}",
+		"\"\\x\"",
+		"\"\\ud800\"",
+		"\"\\ud800\\u0041\"",
+		"\"\\udc00\"",
+		"[1]]",
+		"[\v1]",
+		"1000000000000000000000000000000000000000000000000000000000000000",
 	};
 	static const char *const good[] = {
-		"{}", " [1, 2.5, -3e2, 0, \"\\u00e9\\\"x\\\\\"] \n", "null", "\"a\"", "{\"a\":[]}",
+		"{}",           "\"\\ud83d\\ude00\\/\"",
+		"[[],{},[{}]]", " [1, 2.5, -3e2, 0, \"\\u00e9\\\"x\\\\\"] \n",
+		"null",         "\"a\"",
+		"{\"a\":[]}",
 	};
 	struct varve_err e = VARVE_ERR_INIT;
 	char deep[200];
@@ -165,6 +184,55 @@ static void json_is_strict(void **state)
 	assert_int_equal(json_parse(&j, deep, 130, 1000, &e), -VARVE_E_FORMAT);
 	assert_ok(json_parse(&j, deep + 1, 128, 1000, &e), &e);
 	json_free(j);
+}
+
+/* cJSON does not tell a lack of memory from bad text: we say the former of what our grammar takes
+ * and cJSON does not, so there may be no such text. */
+static void json_grammar_is_that_of_the_parser(void **state)
+{
+	static const char text[] =
+		"{\"a\":[1,-2.5e+3,0,true,false,null,\"x\\n\\u00e9\\ud83d\\ude00\\\\\"],"
+		" \"b\" : {\"c\":[],\"d\":{}} }";
+	static const char bytes[] = "{}[]:,\"\\0123456789+-.eEtrufalsn/bdD8c \t\r\n\v\x7f";
+	struct varve_err e = VARVE_ERR_INIT;
+	uint64_t seed = 1;
+	unsigned taken = 0;
+
+	(void)state;
+	for (int i = 0; i < 100000; i++) {
+		char copy[sizeof(text)];
+		json *j = NULL;
+		int r;
+
+		memcpy(copy, text, sizeof(text));
+		for (int k = 0; k <= i % 3; k++) {
+			seed = seed * 6364136223846793005u + 1442695040888963407u;
+			copy[(seed >> 33) % (sizeof(text) - 1)] =
+				bytes[(seed >> 13) % (sizeof(bytes) - 1)];
+		}
+		r = json_parse(&j, copy, sizeof(text) - 1, 1000, &e);
+		if (r == -ENOMEM)
+			fail_msg("the parser does not take: %s", copy);
+		taken += r == 0;
+		json_free(j);
+	}
+	assert_true(taken > 1000);
+}
+
+static void escaped_text_is_cut_within_its_room(void **state)
+{
+	char out[16], same[16];
+
+	(void)state;
+	memset(out, 'x', sizeof(out));
+	assert_string_equal(text_escape_str("a\tb", out, sizeof(out)), "a\\x09b");
+	assert_string_equal(text_escape_str(NULL, out, sizeof(out)), "(none)");
+	assert_string_equal(text_escape_str("123456789012345", out, sizeof(out)),
+			    "123456789012345");
+	assert_string_equal(text_escape_str("1234567890123456", out, sizeof(out)),
+			    "123456789012...");
+	assert_string_equal(text_escape_str("\1\2\3\4", same, sizeof(same)), "\\x01\\x02\\x03...");
+	assert_string_equal(text_escape_str("ab", out, 2), "a");
 }
 
 static void json_numbers(void **state)
@@ -465,6 +533,8 @@ int main(void)
 		cmocka_unit_test(spans),
 		cmocka_unit_test(digests),
 		cmocka_unit_test(json_is_strict),
+		cmocka_unit_test(json_grammar_is_that_of_the_parser),
+		cmocka_unit_test(escaped_text_is_cut_within_its_room),
 		cmocka_unit_test(json_numbers),
 		cmocka_unit_test(json_drives_nothing),
 		cmocka_unit_test(json_round_trip),

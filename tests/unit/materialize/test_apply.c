@@ -264,7 +264,7 @@ static void sparse_files_keep_their_holes(void **state VARVE_UNUSED)
 	struct mk *m = mk_new();
 	struct plan_inode *in;
 	struct place p;
-	char want[5] = "klmno";
+	const char *want = "klmno";
 	char got[5];
 	struct stat st;
 	int fd;
