@@ -426,7 +426,8 @@ static int record(struct pull *p, struct image_job *im, bool commit_image, struc
 	tag.manifest = im->manifest;
 	tag.platform = p->platform;
 	tag.explicit_platform = p->explicit_platform;
-	c.tag = &tag;
+	c.tags = &tag;
+	c.n_tags = 1;
 	return catalog_commit(p->store, &c, e);
 }
 

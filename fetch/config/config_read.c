@@ -491,6 +491,8 @@ static void read_limits(struct reader *rd, const json *j)
 			read_count(rd, i, 1, RATIO_MAX, &l->max_ratio);
 		else if (!strcmp(key, "max_link_work"))
 			read_count64(rd, i, LINK_WORK_MAX, &l->max_link_work);
+		else if (!strcmp(key, "max_documents"))
+			read_size(rd, i, &l->max_documents);
 		else
 			say(rd, false, "is not known");
 		leave(rd, at);

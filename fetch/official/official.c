@@ -498,8 +498,11 @@ static int commit(struct official *o, const struct made *m, const char *referenc
 		.platform = o->p->platform,
 		.explicit_platform = o->p->explicit_platform,
 	};
-	struct catalog_commit c = {
-		.blobs = m->blobs, .n_blobs = m->n, .manifest = m->manifest, .tag = &tag};
+	struct catalog_commit c = {.blobs = m->blobs,
+				   .n_blobs = m->n,
+				   .manifest = m->manifest,
+				   .tags = &tag,
+				   .n_tags = 1};
 
 	return catalog_commit(o->p->store, &c, e);
 }
