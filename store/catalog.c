@@ -292,14 +292,11 @@ static int do_commit(struct index_txn *t, void *user, struct varve_err *e)
 		if (r == 0)
 			r = put_used(t, &c->manifest, 0, e);
 	}
-	if (r == 0 && c->tag && !m->doc.n) /* others may have removed it since it was found */
-		r = images_need(t, &c->tag->manifest, e);
-	if (r == 0 && c->tag) {
-		r = put_tag(t, c->tag, e);
-		if (r == 0)
-			r = index_bump(t, e);
-	}
-	return r;
+	if (r == 0 && c->n_tags && !m->doc.n) /* others may have removed it since it was found */
+		r = images_need(t, &c->tags->manifest, e);
+	for (i = 0; r == 0 && i < c->n_tags; i++)
+		r = put_tag(t, &c->tags[i], e);
+	return r == 0 && c->n_tags ? index_bump(t, e) : r;
 }
 
 /* The files must be there, with their sizes: the record must never claim more than the disk holds.
@@ -343,9 +340,9 @@ static int read_image(struct commit *m, struct varve_store *s, struct varve_err 
 	for (i = 0; r == 0 && i < c->n_parents; i++)
 		r = image_doc_add(&m->doc, ROLE_PARENT, &c->parents[i], VARVE_SIZE_UNKNOWN, e);
 	/* What the registry called the name by is kept with the image, even if nobody listed it. */
-	if (r == 0 && c->tag && varve_digest_is_set(&c->tag->target) && c->n_parents == 0 &&
-	    c->n_extra == 0 && !varve_digest_equal(&c->tag->target, &c->manifest))
-		r = image_doc_add(&m->doc, ROLE_PARENT, &c->tag->target, VARVE_SIZE_UNKNOWN, e);
+	if (r == 0 && c->n_tags && varve_digest_is_set(&c->tags->target) && c->n_parents == 0 &&
+	    c->n_extra == 0 && !varve_digest_equal(&c->tags->target, &c->manifest))
+		r = image_doc_add(&m->doc, ROLE_PARENT, &c->tags->target, VARVE_SIZE_UNKNOWN, e);
 	return r;
 }
 
@@ -365,7 +362,7 @@ int catalog_commit(struct varve_store *s, const struct catalog_commit *c, struct
 	if (r < 0)
 		return varve_wrap(e, r, "record in the store %s", s->path);
 	blob_forget_published(s);
-	return c->tag ? mirror_update(s, MIRROR_IF_BEHIND, e) : 0;
+	return c->n_tags && !c->more ? mirror_update(s, MIRROR_IF_BEHIND, e) : 0;
 }
 
 /* --- look up a tag --- */

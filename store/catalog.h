@@ -32,8 +32,8 @@ struct catalog_blob {
 /*
  * Record a finished pull or import in ONE transaction: the blobs, the image (manifest and config
  * are read from the store and parsed: edges, platform, sizes; parents are indexes that led to it),
- * the tag; then index.json. All blobs must have been published. tag may be NULL (pulled by digest:
- * name it with reference@digest). Returns after it is durable.
+ * the tags; then index.json. All blobs must have been published. No tag: pulled by digest (name it
+ * with reference@digest). Returns after it is durable.
  */
 struct catalog_commit {
 	const struct catalog_blob *blobs;
@@ -43,7 +43,9 @@ struct catalog_commit {
 	size_t n_parents;
 	const struct varve_digest *extra; /* other blobs to keep with the image (schema1 payload) */
 	size_t n_extra;
-	const struct catalog_tag *tag;
+	const struct catalog_tag *tags; /* all of this manifest */
+	size_t n_tags;
+	bool more; /* others follow at once: index.json is left to the caller's mirror_update() */
 };
 int catalog_commit(struct varve_store *s, const struct catalog_commit *c, struct varve_err *e);
 

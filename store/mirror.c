@@ -98,17 +98,6 @@ static void write_entry(struct jsonw *w, const struct graph *g, const struct gra
 	jsonw_end_object(w);
 }
 
-static bool is_tagged(const struct graph *g, uint32_t image)
-{
-	size_t i;
-
-	for (i = 0; i < g->n_tags; i++) {
-		if (g->tags[i].image == image)
-			return true;
-	}
-	return false;
-}
-
 /* Names that other tools gave, sorted: where they gave one of ours to something, it is theirs. */
 struct foreign {
 	struct foreign_name {
@@ -118,6 +107,7 @@ struct foreign {
 	} * items;
 	size_t n;
 	bool any;
+	bool *tagged; /* for each image of the graph: has a name */
 };
 
 static int by_name(const void *a, const void *b)
@@ -167,7 +157,8 @@ static int collect_foreign(struct foreign *f, const json *old, const struct grap
 
 	f->any = json_get(old, "annotations") != NULL;
 	f->items = calloc(json_len(list) + 1, sizeof(*f->items));
-	if (!f->items)
+	f->tagged = calloc(g->n_images + 1, sizeof(*f->tagged));
+	if (!f->items || !f->tagged)
 		return varve_fail_oom(e);
 	for (entry = json_first(list); entry; entry = json_next(entry)) {
 		const char *name = json_str(json_get(json_get(entry, "annotations"), REF_NAME));
@@ -183,6 +174,9 @@ static int collect_foreign(struct foreign *f, const json *old, const struct grap
 		qsort(f->items, f->n, sizeof(*f->items), by_name);
 	for (i = 0; f->n && i < g->n_tags; i++)
 		note_same(f, &g->tags[i]);
+	for (i = 0; i < g->n_tags; i++)
+		if (g->tags[i].image != GRAPH_NONE)
+			f->tagged[g->tags[i].image] = true;
 	return 0;
 }
 
@@ -210,7 +204,7 @@ static void write_index(struct buf *b, const struct graph *g, const json *old,
 				    t->is_default && !name_is_theirs(f, t->name));
 	}
 	for (i = 0; i < g->n_images; i++) {
-		if (g->images[i].pinned && !is_tagged(g, (uint32_t)i))
+		if (g->images[i].pinned && !f->tagged[i])
 			write_entry(&w, g, NULL, &g->images[i], false);
 	}
 	jsonw_end_array(&w);
@@ -236,8 +230,7 @@ bool mirror_all_ours(struct varve_store *s)
  * kept nowhere else. */
 static bool is_damage(int code)
 {
-	return code == VARVE_E_FORMAT || code == VARVE_E_LIMIT || code == EISDIR || code == ELOOP ||
-	       code == ENXIO;
+	return code == VARVE_E_FORMAT || code == VARVE_E_LIMIT || code == EMEDIUMTYPE;
 }
 
 static int read_old(struct varve_store *s, json **ret, struct varve_err *e)
@@ -278,13 +271,14 @@ static int update_index(struct varve_store *s, const struct graph *g, bool *ret_
 
 	if (r == 0)
 		r = collect_foreign(&f, old, g, e);
-	if (r < 0)
-		return r;
 	buf_init(&b, MIRROR_MAX);
-	write_index(&b, g, old, &f);
+	if (r == 0)
+		write_index(&b, g, old, &f);
 	*ret_foreign = f.any;
 	free(f.items);
-	r = replace_document(s, LAYOUT_INDEX, &b, e);
+	free(f.tagged);
+	if (r == 0)
+		r = replace_document(s, LAYOUT_INDEX, &b, e);
 	buf_done(&b);
 	return r;
 }

@@ -65,6 +65,8 @@ static struct varve_limits limits_or(const struct varve_limits *l, const struct 
 		x.max_ratio = l->max_ratio;
 	if (l && l->max_link_work)
 		x.max_link_work = l->max_link_work;
+	if (l && l->max_documents)
+		x.max_documents = l->max_documents;
 	return x;
 }
 
@@ -78,6 +80,7 @@ static const struct varve_limits default_limits = {
 	.max_layer_bytes = (uint64_t)64 << 30,
 	.max_layer_entries = 5 * 1000 * 1000,
 	.max_entries = 10 * 1000 * 1000,
+	.max_documents = 256u << 20,
 	.max_path = 32768,
 	.max_depth = 1024,
 	.max_ratio = 1000,

@@ -56,7 +56,8 @@ static int copy_record(struct varve_store *s, const struct varve_image *m, struc
 		.manifest = m->manifest,
 		.platform = m->platform,
 	};
-	struct catalog_commit c = {.manifest = m->manifest, .tag = m->reference ? &t : NULL};
+	struct catalog_commit c = {
+		.manifest = m->manifest, .tags = &t, .n_tags = m->reference ? 1 : 0};
 
 	return catalog_commit(s, &c, e);
 }
@@ -109,7 +110,8 @@ int varve_store_tag(struct varve_store *s, const char *what, const char *new_ref
 		t.target = from && from->target != GRAPH_NONE ? g.blobs[from->target].digest
 							      : t.manifest;
 		t.platform = from ? from->platform : g.images[image].platform;
-		c.tag = &t;
+		c.tags = &t;
+		c.n_tags = 1;
 		r = catalog_commit(s, &c, e);
 	}
 	graph_done(&g);

@@ -40,6 +40,7 @@ struct varve_limits {
 	uint32_t max_depth;         /* components; 0: 1024 */
 	uint32_t max_ratio;         /* output > ratio * input + 1 GiB is refused; 0: 1000 */
 	uint64_t max_link_work; /* steps over targets of symlinks; 0: 20,000,000 + 64 an entry */
+	uint64_t max_documents; /* bytes of documents that an import reads; 0: 256 MiB */
 };
 
 struct varve_store_options {

@@ -132,7 +132,8 @@ int finish_commit(struct pull *p, const struct varve_reference *ref, struct cata
 	tag->manifest = c->manifest;
 	tag->platform = p->platform;
 	tag->explicit_platform = p->explicit_platform;
-	c->tag = tag;
+	c->tags = tag;
+	c->n_tags = 1;
 	return catalog_commit(p->store, c, e);
 }
 

@@ -535,6 +535,7 @@ static const struct field limit_fields[] = {
 	{"max_depth", FIELD_COUNT, AT(max_depth), 1, DEPTH_MAX},
 	{"max_ratio", FIELD_COUNT, AT(max_ratio), 1, RATIO_MAX},
 	{"max_link_work", FIELD_COUNT64, AT(max_link_work), 1, LINK_WORK_MAX},
+	{"max_documents", FIELD_SIZE, AT(max_documents)},
 };
 #undef AT
 

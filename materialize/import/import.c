@@ -22,6 +22,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
+#include "store/mirror.h"
 
 #define SNIFF_ENTRIES 32u
 #define SNIFF_BYTES   (4u << 20)
@@ -224,7 +225,8 @@ static int import_file(struct import *im, int fd, uint64_t size, struct varve_er
 	r = 1;
 	if (sniff_images(fd, &comp))
 		r = import_archive(im, fd, size, comp, e);
-	return r == 1 ? import_rootfs(im, &(struct import_range){fd, 0, size}, "tar", NULL, e) : r;
+	return r == 1 ? import_rootfs(im, &(struct import_range){fd, 0, size, 0}, "tar", NULL, e)
+		      : r;
 }
 
 static int import_fd(struct import *im, int fd, struct varve_err *e)
@@ -309,6 +311,11 @@ int varve_import(struct varve_store *s, const char *path, int fd,
 		/* Of a file from anywhere, nothing can be written but the store. */
 		r = cage_run(&(struct cage){.ctx = im.ctx, .dirs = {varve_store_path(s)}},
 			     import_caged, &(struct caged){&im, fd, e}, e);
+	/* Images that came before one that failed have their names. */
+	if (r == 0)
+		r = mirror_update(s, MIRROR_IF_BEHIND, e);
+	else
+		mirror_catch_up(s);
 	lease_end(im.lease);
 	free(im.origin);
 	if (r < 0)

@@ -18,11 +18,13 @@ struct import {
 	struct varve_platform platform;
 	bool rootfs;        /* see import_blob */
 	bool source_failed; /* what is imported could not be read */
+	uint64_t documents; /* bytes of them that were read so far */
 };
 /* Bytes of an open file. */
 struct import_range {
 	int fd; /* borrowed */
 	uint64_t off, size;
+	uint64_t file; /* with off: the same for all names of a member */
 };
 /* Blobs of one image, as they became present. */
 struct import_blobs {
@@ -58,7 +60,10 @@ struct import_image {
 	size_t n_parents;
 	const char *const *names; /* found in the archive, NULL-terminated; may be NULL */
 };
-/* One transaction a name; the option's name wins. Tells the caller. */
+/* A document of n bytes is about to be read: VARVE_E_LIMIT when all together are too many. */
+int import_charge(struct import *im, uint64_t n, struct varve_err *e);
+/* One transaction, without index.json: varve_import() writes that at its end. The option's name
+ * wins. Tells the caller. */
 int import_commit(struct import *im, const struct import_blobs *blobs,
 		  const struct import_image *image, struct varve_err *e);
 /* "localhost/<image>:<tag>" by the name of the file; -VARVE_E_USAGE without one. */

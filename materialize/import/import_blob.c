@@ -314,10 +314,59 @@ static int get_platform(struct import *im, const struct varve_digest *manifest,
 	return 0;
 }
 
-static int commit_one(struct import *im, const struct import_blobs *blobs,
-		      const struct import_image *image, const struct varve_import_name *name,
-		      struct varve_err *e)
+/* The names that the image gets: of each the two forms. */
+static int make_names(struct import *im, const struct import_image *image,
+		      struct varve_import_name **ret, size_t *ret_n, struct varve_err *e)
 {
+	const char *const *p = image->names;
+	size_t max = 1, n = 0;
+
+	while (p && *p++)
+		max++;
+	*ret_n = 0;
+	*ret = calloc(max, sizeof(**ret));
+	if (!*ret)
+		return varve_fail_oom(e);
+	if (im->opt->name) {
+		(*ret)[n++] = *im->opt->name;
+	} else if (im->opt->normalise) {
+		for (p = image->names; p && *p; p++) {
+			struct varve_err why = VARVE_ERR_INIT;
+			char text[512];
+
+			if (im->opt->normalise(im->opt->user, *p, &(*ret)[n], &why) == 0)
+				n++;
+			else
+				log_warn(im->ctx, "import", "%s: the image gets no name: %s",
+					 TEXT_SAFE(im->path),
+					 varve_err_text(&why, text, sizeof(text)));
+		}
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static void tell(const struct import *im, const struct import_blobs *blobs,
+		 const struct import_image *image, const char *reference)
+{
+	struct varve_imported told = {
+		.kind = image->kind,
+		.member = image->member,
+		.reference = reference,
+		.manifest = image->manifest,
+		.n_blobs = blobs->n_all,
+		.bytes_new = blobs->bytes_new,
+	};
+
+	if (im->opt->imported)
+		im->opt->imported(im->opt->user, &told);
+}
+
+int import_commit(struct import *im, const struct import_blobs *blobs,
+		  const struct import_image *image, struct varve_err *e)
+{
+	VARVE_FREE struct varve_import_name *names = NULL;
+	VARVE_FREE struct catalog_tag *tags = NULL;
 	struct catalog_tag tag = {
 		.source = "import",
 		.origin = im->origin,
@@ -330,53 +379,41 @@ static int commit_one(struct import *im, const struct import_blobs *blobs,
 		.manifest = image->manifest,
 		.parents = image->parents,
 		.n_parents = image->n_parents,
-		.tag = name ? &tag : NULL,
+		.more = true,
 	};
-	struct varve_imported told = {
-		.kind = image->kind,
-		.member = image->member,
-		.manifest = image->manifest,
-		.n_blobs = blobs->n_all,
-		.bytes_new = blobs->bytes_new,
-	};
-	int r = get_platform(im, &image->manifest, &tag.platform, e);
+	size_t n, i;
+	int r = make_names(im, image, &names, &n, e);
 
-	if (name) {
-		tag.name = name->name;
-		tag.reference = told.reference = name->reference;
-	}
 	if (r == 0)
-		r = catalog_commit(im->s, &c, e);
-	if (r == 0 && im->opt->imported)
-		im->opt->imported(im->opt->user, &told);
+		r = get_platform(im, &image->manifest, &tag.platform, e);
+	if (r == 0 && !(tags = calloc(n + 1, sizeof(*tags))))
+		r = varve_fail_oom(e);
+	if (r < 0)
+		return r;
+	for (i = 0; i < n; i++) {
+		tags[i] = tag;
+		tags[i].name = names[i].name;
+		tags[i].reference = names[i].reference;
+	}
+	c.tags = tags;
+	c.n_tags = n;
+	r = catalog_commit(im->s, &c, e);
+	for (i = 0; r == 0 && i < n; i++)
+		tell(im, blobs, image, names[i].reference);
+	if (r == 0 && n == 0)
+		tell(im, blobs, image, NULL);
 	return r;
 }
 
-int import_commit(struct import *im, const struct import_blobs *blobs,
-		  const struct import_image *image, struct varve_err *e)
+int import_charge(struct import *im, uint64_t n, struct varve_err *e)
 {
-	const char *const *p;
-	bool named = false;
-	int r;
+	uint64_t max = store_limits_or(im->s, im->opt->limits).max_documents;
 
-	if (im->opt->name)
-		return commit_one(im, blobs, image, im->opt->name, e);
-	for (p = image->names; p && *p; p++) {
-		struct varve_import_name name = {0};
-		struct varve_err why = VARVE_ERR_INIT;
-		char text[512];
-
-		if (!im->opt->normalise)
-			break;
-		if (im->opt->normalise(im->opt->user, *p, &name, &why) < 0) {
-			log_warn(im->ctx, "import", "%s: the image gets no name: %s",
-				 TEXT_SAFE(im->path), varve_err_text(&why, text, sizeof(text)));
-			continue;
-		}
-		r = commit_one(im, blobs, image, &name, e);
-		if (r < 0)
-			return r;
-		named = true;
-	}
-	return named ? 0 : commit_one(im, blobs, image, NULL, e);
+	im->documents += n;
+	return im->documents <= max
+		       ? 0
+		       : varve_fail(e, VARVE_E_LIMIT,
+				    "%s: its documents are more than %s together, as its images "
+				    "name them (limits.max_documents)",
+				    TEXT_SAFE(im->path), TEXT_SIZE(max));
 }

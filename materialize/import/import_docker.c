@@ -2,6 +2,7 @@
 /* Import from a docker-archive (docker save): manifest.json, configs and layers by file name. */
 #include "materialize/import/import_members.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +18,57 @@ struct archive {
 	struct import *im;
 	struct members *m;
 	struct import_blobs blobs;
+	void *known; /* of tsearch: layers by where they lie; one may serve many images */
 };
+struct known_layer {
+	uint64_t file, off;
+	struct varve_digest digest;
+	struct varve_layer_facts facts;
+	uint64_t size;
+};
+
+static int by_place(const void *a, const void *b)
+{
+	const struct known_layer *x = a, *y = b;
+
+	if (x->file != y->file)
+		return x->file < y->file ? -1 : 1;
+	return (x->off > y->off) - (x->off < y->off);
+}
+
+/* The layer of a range, read when it is met first. */
+static int read_layer(struct archive *a, const struct import_range *range,
+		      const struct known_layer **ret, struct varve_err *e)
+{
+	struct known_layer key = {.file = range->file, .off = range->off, .size = range->size};
+	struct known_layer *k, **node = tfind(&key, &a->known, by_place);
+	int r;
+
+	if (node) {
+		a->blobs.n_all++;
+		*ret = *node;
+		return 0;
+	}
+	r = import_blob(a->im, &a->blobs, VARVE_BLOB_LAYER, range, NULL, &key.digest, &key.facts,
+			e);
+	if (r < 0)
+		return r;
+	k = malloc(sizeof(*k));
+	if (!k)
+		return varve_fail_oom(e);
+	*k = key;
+	if (!tsearch(k, &a->known, by_place)) {
+		free(k);
+		return varve_fail_oom(e);
+	}
+	*ret = k;
+	return 0;
+}
 
 static int get_layer(struct archive *a, const char *name, const struct varve_digest *diff_id,
 		     struct oci_layer_desc *ret, struct varve_err *e)
 {
-	struct varve_layer_facts facts;
+	const struct known_layer *k = NULL;
 	struct import_range range;
 	int r = members_find(a->m, name, &range, e);
 
@@ -30,16 +76,17 @@ static int get_layer(struct archive *a, const char *name, const struct varve_dig
 		return varve_fail(e, VARVE_E_INCOMPLETE, "the archive has no file \"%s\"",
 				  TEXT_SAFE(name));
 	if (r == 1)
-		r = import_blob(a->im, &a->blobs, VARVE_BLOB_LAYER, &range, NULL, &ret->digest,
-				&facts, e);
+		r = read_layer(a, &range, &k, e);
 	if (r < 0)
 		return r;
-	if (!varve_digest_equal(&facts.diff_id, diff_id))
+	if (!varve_digest_equal(&k->facts.diff_id, diff_id))
 		return varve_fail(e, VARVE_E_DIGEST, "\"%s\" unpacks to %s, the config says %s",
-				  TEXT_SAFE(name), DIGEST_STR(&facts.diff_id), DIGEST_STR(diff_id));
-	ret->diff_id = facts.diff_id;
-	ret->size = range.size;
-	ret->media_type = oci_layer_media_type(facts.compression);
+				  TEXT_SAFE(name), DIGEST_STR(&k->facts.diff_id),
+				  DIGEST_STR(diff_id));
+	ret->digest = k->digest;
+	ret->diff_id = k->facts.diff_id;
+	ret->size = k->size;
+	ret->media_type = oci_layer_media_type(k->facts.compression);
 	return 0;
 }
 
@@ -83,6 +130,8 @@ static int build(struct archive *a, const json *image, struct varve_digest *ret,
 		r = varve_fail(e, VARVE_E_INCOMPLETE, "the archive has no file \"%s\"",
 			       TEXT_SAFE(name));
 	if (r == 1)
+		r = import_charge(a->im, config.n, e);
+	if (r == 0)
 		r = oci_config_parse(&c, config.p, config.n, e);
 	if (r < 0)
 		return r;
@@ -196,5 +245,6 @@ int import_docker(struct import *im, struct members *m, struct varve_err *e)
 		return varve_wrap(e, r, "%s: manifest.json", TEXT_SAFE(im->path));
 	r = import_all(&a, list, e);
 	import_blobs_done(&a.blobs);
+	tdestroy(a.known, free);
 	return r;
 }

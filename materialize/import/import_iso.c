@@ -38,7 +38,8 @@ struct iso {
 	uint64_t size;
 	struct buf path;
 	unsigned dirs, entries, files;
-	struct buf names; /* of the first files, for who finds no squashfs */
+	uint64_t dir_bytes; /* read so far: none is read twice, so never more than there are */
+	struct buf names;   /* of the first files, for who finds no squashfs */
 	struct found *items;
 	size_t n;
 };
@@ -203,7 +204,9 @@ static int see_dir(struct iso *iso, uint64_t off, uint64_t size, unsigned depth,
 	if (r < 0)
 		return r;
 	/* Loops end here: a directory inside itself is met again one level deeper. */
-	if (depth > DEPTH_MAX || ++iso->dirs > DIRS_MAX || size > DIR_MAX || size % SECTOR)
+	iso->dir_bytes += size;
+	if (depth > DEPTH_MAX || ++iso->dirs > DIRS_MAX || size > DIR_MAX || size % SECTOR ||
+	    iso->dir_bytes > iso->size)
 		return damaged(iso, e);
 	dir = malloc(size + 1);
 	if (!dir)
@@ -318,8 +321,8 @@ int import_iso(struct import *im, int fd, uint64_t size, struct varve_err *e)
 	if (r == 0)
 		r = choose(&iso, &f, e);
 	if (r == 0)
-		r = import_rootfs(im, &(struct import_range){fd, f->off, f->size}, "iso", f->path,
-				  e);
+		r = import_rootfs(im, &(struct import_range){fd, f->off, f->size, 0}, "iso",
+				  f->path, e);
 	for (i = 0; i < iso.n; i++)
 		free(iso.items[i].path);
 	free(iso.items);

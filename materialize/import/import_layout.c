@@ -25,7 +25,15 @@ struct layout {
 	struct import_blobs blobs;
 	struct varve_digest parents[NESTING_MAX];
 	size_t n_parents;
-	unsigned unnamed; /* images without a name so far */
+	unsigned unnamed;      /* images without a name so far */
+	struct entry *entries; /* one for each of index */
+};
+/* Of index.json. Those with the same digest are one image of several names. */
+struct entry {
+	const json *raw;
+	bool wanted;
+	size_t next; /* the next one with its digest, 0: none */
+	bool later;  /* not the first one of its digest */
 };
 
 static void digest_name(const struct varve_digest *d, char out[256])
@@ -53,8 +61,10 @@ static int get_document(struct layout *l, enum varve_blob_kind kind, const struc
 
 	digest_name(d, name);
 	r = members_read(l->m, name, b, e);
-	if (r == 1)
-		return import_document(l->im, &l->blobs, kind, b, d, &got, e);
+	if (r == 1) {
+		r = import_charge(l->im, b->n, e);
+		return r == 0 ? import_document(l->im, &l->blobs, kind, b, d, &got, e) : r;
+	}
 	if (r == 0)
 		r = lease_add(l->im->lease, d, e);
 	if (r == 0)
@@ -65,7 +75,8 @@ static int get_document(struct layout *l, enum varve_blob_kind kind, const struc
 		return r;
 	l->blobs.n_all++;
 	buf_reset(b);
-	return blob_read(l->im->s, d, b, e);
+	r = blob_read(l->im->s, d, b, e);
+	return r == 0 ? import_charge(l->im, b->n, e) : r;
 }
 
 static int get_layer(struct layout *l, const struct oci_descriptor *d,
@@ -225,11 +236,7 @@ static size_t docker_names(const struct layout *l, const struct varve_digest *co
 
 static const char *annotation(const struct layout *l, size_t i, const char *key)
 {
-	const json *d = json_first(json_get(l->raw, "manifests"));
-
-	while (d && i--)
-		d = json_next(d);
-	return json_str(json_get(json_get(d, "annotations"), key));
+	return json_str(json_get(json_get(l->entries[i].raw, "annotations"), key));
 }
 
 /* The whole name of an image, or only its tag, or NULL. */
@@ -240,37 +247,79 @@ static const char *own_name(const struct layout *l, size_t i)
 	return name ? name : annotation(l, i, "org.opencontainers.image.ref.name");
 }
 
-static int name_image(struct layout *l, size_t i, const struct varve_digest *config,
-		      const struct varve_digest *manifest, const char **names, char made[1200],
+/* A name for what brings none, or only a tag; *made is ours to free. */
+static int name_image(struct layout *l, size_t i, const struct varve_digest *manifest, char **made,
 		      struct varve_err *e)
 {
 	const char *name = own_name(l, i);
 	struct varve_import_label label;
-	size_t n = docker_names(l, config, names, NAMES_MAX);
 	int r;
 
-	if (n || (name && strpbrk(name, ":/@"))) {
-		if (!n)
-			names[n++] = name;
-		names[n] = NULL;
-		return 0;
-	}
 	/* A tag alone, or nothing: the file's name says whose. */
-	names[0] = NULL;
 	if (l->im->opt->name)
 		return 0;
 	r = varve_import_label(l->im->path, &label, e);
 	if (r < 0)
 		return r;
 	if (name)
-		(void)snprintf(made, 1200, "localhost/%s:%s", label.image, name);
+		r = asprintf(made, "localhost/%s:%s", label.image, name);
 	else if (l->unnamed++)
-		(void)snprintf(made, 1200, "localhost/%s:%.12s", label.image, DIGEST_HEX(manifest));
+		r = asprintf(made, "localhost/%s:%.12s", label.image, DIGEST_HEX(manifest));
 	else
-		(void)snprintf(made, 1200, "localhost/%s:%s", label.image, label.tag);
-	names[0] = made;
-	names[1] = NULL;
+		r = asprintf(made, "localhost/%s:%s", label.image, label.tag);
+	if (r < 0) {
+		*made = NULL;
+		return varve_fail_oom(e);
+	}
 	return 0;
+}
+
+/* All names of an image: of docker's list, or of its entries in index.json. */
+struct names {
+	const char **items; /* NULL-terminated */
+	char **made;        /* those that are ours to free */
+	size_t n, n_made;
+};
+
+static void names_done(struct names *n)
+{
+	for (size_t i = 0; i < n->n_made; i++)
+		free(n->made[i]);
+	free(n->made);
+	free(n->items);
+}
+
+static int name_all(struct layout *l, size_t first, const struct varve_digest *config,
+		    const struct varve_digest *manifest, struct names *ret, struct varve_err *e)
+{
+	size_t i = first, max = NAMES_MAX + 1;
+	int r = 0;
+
+	do
+		max++;
+	while ((i = l->entries[i].next));
+	ret->items = calloc(max, sizeof(*ret->items));
+	ret->made = calloc(max, sizeof(*ret->made));
+	if (!ret->items || !ret->made)
+		return varve_fail_oom(e);
+	ret->n = docker_names(l, config, ret->items, NAMES_MAX);
+	if (ret->n)
+		return 0;
+	i = first;
+	do {
+		const char *name = own_name(l, i);
+
+		if (name && strpbrk(name, ":/@")) {
+			ret->items[ret->n++] = name;
+			continue;
+		}
+		if (!name && ret->n)
+			continue;
+		r = name_image(l, i, manifest, &ret->made[ret->n_made], e);
+		if (r == 0 && ret->made[ret->n_made])
+			ret->items[ret->n++] = ret->made[ret->n_made++];
+	} while (r == 0 && (i = l->entries[i].next));
+	return r;
 }
 
 /* --- choosing --- */
@@ -300,13 +349,45 @@ static int fail_choice(const struct layout *l, int code, const char *what, struc
 	return varve_fail(e, code, "%s: %s; it has: %s", TEXT_SAFE(l->im->path), what, b.p);
 }
 
+static int by_digest(const void *a, const void *b, void *user)
+{
+	const struct oci_index *index = user;
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	int r = memcmp(&index->manifests[x].digest, &index->manifests[y].digest,
+		       sizeof(index->manifests[x].digest));
+
+	return r ? r : (x > y) - (x < y);
+}
+
+/* Of those that are wanted, note which have the same digest. */
+static int join_entries(struct layout *l, struct varve_err *e)
+{
+	VARVE_FREE size_t *order = calloc(l->index->n + 1, sizeof(*order));
+	size_t i, n = 0;
+
+	if (!order)
+		return varve_fail_oom(e);
+	for (i = 0; i < l->index->n; i++)
+		if (l->entries[i].wanted)
+			order[n++] = i;
+	qsort_r(order, n, sizeof(*order), by_digest, l->index);
+	for (i = 1; i < n; i++) {
+		size_t before = order[i - 1], at = order[i];
+
+		l->entries[at].later = varve_digest_equal(&l->index->manifests[before].digest,
+							  &l->index->manifests[at].digest);
+		if (l->entries[at].later)
+			l->entries[before].next = at;
+	}
+	return 0;
+}
+
 static int import_one(struct layout *l, size_t i, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf doc = {0};
-	const char *names[NAMES_MAX + 1];
+	VARVE_CLEANUP(names_done) struct names names = {0};
 	struct varve_digest config;
 	struct import_image image = {.kind = "oci-layout", .member = own_name(l, i)};
-	char made[1200];
 	int r;
 
 	buf_init(&doc, OCI_DOC_MAX);
@@ -321,13 +402,13 @@ static int import_one(struct layout *l, size_t i, struct varve_err *e)
 		return 1;
 	}
 	if (r == 0)
-		r = name_image(l, i, &config, &image.manifest, names, made, e);
+		r = name_all(l, i, &config, &image.manifest, &names, e);
 	if (r < 0)
 		return r;
 	image.target = l->index->manifests[i].digest;
 	image.parents = l->parents;
 	image.n_parents = l->n_parents;
-	image.names = names;
+	image.names = names.items;
 	return import_commit(l->im, &l->blobs, &image, e);
 }
 
@@ -339,7 +420,8 @@ static int import_all(struct layout *l, struct varve_err *e)
 
 	for (i = 0; i < l->index->n; i++) {
 		named += own_name(l, i) != NULL;
-		n += !select || is_selected(l, i, select);
+		l->entries[i].wanted = !select || is_selected(l, i, select);
+		n += l->entries[i].wanted;
 	}
 	if (!l->index->n)
 		return varve_fail(e, VARVE_E_FORMAT, "%s: an OCI layout without an image",
@@ -356,8 +438,11 @@ static int import_all(struct layout *l, struct varve_err *e)
 	if (l->im->opt->name && n > 1)
 		return fail_choice(l, VARVE_E_USAGE, "has several images, and one name was given",
 				   e);
+	r = join_entries(l, e);
+	if (r < 0)
+		return r;
 	for (i = 0; i < l->index->n; i++) {
-		if (select && !is_selected(l, i, select))
+		if (!l->entries[i].wanted || l->entries[i].later)
 			continue;
 		r = import_one(l, i, e);
 		if (r < 0)
@@ -367,6 +452,18 @@ static int import_all(struct layout *l, struct varve_err *e)
 	return done ? 0
 		    : varve_fail(e, VARVE_E_FORMAT, "%s: an OCI layout without an image",
 				 TEXT_SAFE(l->im->path));
+}
+
+static int list_entries(struct layout *l, struct varve_err *e)
+{
+	const json *raw = json_first(json_get(l->raw, "manifests"));
+
+	l->entries = calloc(l->index->n + 1, sizeof(*l->entries));
+	if (!l->entries)
+		return varve_fail_oom(e);
+	for (size_t i = 0; i < l->index->n && raw; i++, raw = json_next(raw))
+		l->entries[i].raw = raw;
+	return 0;
 }
 
 static int check_version(struct layout *l, struct varve_err *e)
@@ -415,8 +512,11 @@ int import_layout(struct import *im, struct members *m, struct varve_err *e)
 	if (r == 0)
 		r = json_parse(&l.raw, b.p, b.n, OCI_DOC_MAX, e);
 	if (r == 0)
+		r = list_entries(&l, e);
+	if (r == 0)
 		r = import_all(&l, e);
 	import_blobs_done(&l.blobs);
+	free(l.entries);
 	oci_index_free(l.index);
 	json_free(l.raw);
 	json_free(l.docker);

@@ -245,7 +245,7 @@ static int find_in_tar(const struct members *m, const char *name, struct import_
 		k = look_up(m, k->link);
 	if (!k || k->link)
 		return 0;
-	*ret = (struct import_range){m->tar.fd, k->off, k->size};
+	*ret = (struct import_range){m->tar.fd, k->off, k->size, 0};
 	return 1;
 }
 
@@ -264,7 +264,7 @@ static int find_in_dir(struct members *m, const char *name, struct import_range 
 	if (!S_ISREG(st.st_mode))
 		return varve_fail(e, VARVE_E_FORMAT, "%s/%s: is no regular file",
 				  TEXT_SAFE(m->path), TEXT_SAFE(name));
-	*ret = (struct import_range){m->file, 0, (uint64_t)st.st_size};
+	*ret = (struct import_range){m->file, 0, (uint64_t)st.st_size, (uint64_t)st.st_ino};
 	return 1;
 }
 

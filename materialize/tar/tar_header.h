@@ -5,6 +5,7 @@
 
 #include "materialize/tar/extent.h"
 #include "materialize/tar/tar.h"
+#include "store/base/siphash.h"
 #include "varve-materialize.h"
 
 #define TAR_BLOCK 512u
@@ -40,6 +41,8 @@ struct tar_meta {
 	uint64_t size;
 	struct varve_xattr *xattrs;
 	uint32_t n_xattrs, cap_xattrs;
+	uint16_t *xattr_slots; /* finds them by name, once they are many */
+	struct siphash_key secret;
 	/* GNU.sparse.* */
 	bool sparse, has_realsize, sparse_1_0;
 	unsigned sparse_major, sparse_minor;

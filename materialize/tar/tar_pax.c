@@ -11,19 +11,28 @@
 #include "store/base/err.h"
 #include "store/base/text.h"
 
+/* More attributes than these are found by a table of their numbers plus one, at most half full. */
+#define FEW_XATTRS  16u
+#define XATTR_SLOTS (2 * TAR_XATTRS_MAX)
+
 void tar_meta_reset(struct tar_meta *m)
 {
 	struct tar_meta fresh = {.xattrs = m->xattrs,
 				 .cap_xattrs = m->cap_xattrs,
+				 .xattr_slots = m->xattr_slots,
+				 .secret = m->secret,
 				 .extents = m->extents,
 				 .cap_extents = m->cap_extents};
 
+	if (m->n_xattrs > FEW_XATTRS)
+		memset(m->xattr_slots, 0, XATTR_SLOTS * sizeof(*m->xattr_slots));
 	*m = fresh;
 }
 
 void tar_meta_done(struct tar_meta *m)
 {
 	free(m->xattrs);
+	free(m->xattr_slots);
 	free(m->extents);
 	memset(m, 0, sizeof(*m));
 }
@@ -154,9 +163,59 @@ static int take_text(struct span key, struct span v, struct span *ret, bool *has
 	return 0;
 }
 
+/* Where the attribute of that name is in the table, or would be. */
+static uint16_t *xattr_slot(const struct tar_meta *m, const char *name)
+{
+	size_t at = (size_t)siphash13(&m->secret, 0, name, strlen(name));
+
+	for (;; at++) {
+		uint16_t *slot = &m->xattr_slots[at % XATTR_SLOTS];
+
+		if (!*slot || strcmp(m->xattrs[*slot - 1].name, name) == 0)
+			return slot;
+	}
+}
+
+static struct varve_xattr *find_xattr(const struct tar_meta *m, const char *name)
+{
+	uint16_t *slot;
+
+	if (m->n_xattrs > FEW_XATTRS) {
+		slot = xattr_slot(m, name);
+		return *slot ? &m->xattrs[*slot - 1] : NULL;
+	}
+	for (uint32_t i = 0; i < m->n_xattrs; i++)
+		if (strcmp(m->xattrs[i].name, name) == 0)
+			return &m->xattrs[i];
+	return NULL;
+}
+
+/* The last one that was added goes into the table, with all before it when there is none yet. */
+static int note_xattr(struct tar_meta *m, struct varve_err *e)
+{
+	uint32_t i = m->n_xattrs - 1;
+
+	if (m->n_xattrs <= FEW_XATTRS)
+		return 0;
+	if (!m->xattr_slots) {
+		m->xattr_slots = calloc(XATTR_SLOTS, sizeof(*m->xattr_slots));
+		if (!m->xattr_slots) {
+			m->n_xattrs = 0;
+			return varve_fail_oom(e);
+		}
+		siphash_key_new(&m->secret, m);
+	}
+	if (m->n_xattrs == FEW_XATTRS + 1)
+		i = 0;
+	for (; i < m->n_xattrs; i++)
+		*xattr_slot(m, m->xattrs[i].name) = (uint16_t)(i + 1);
+	return 0;
+}
+
 static int take_xattr(struct tar_meta *m, struct span key, const char *name, struct span v,
 		      struct varve_err *e)
 {
+	struct varve_xattr *before;
 	void *p = m->xattrs;
 	int r;
 
@@ -165,19 +224,19 @@ static int take_xattr(struct tar_meta *m, struct span key, const char *name, str
 	if (v.n > TAR_XATTR_MAX)
 		return varve_fail(e, VARVE_E_LIMIT, "extended attribute %s: more than %u bytes",
 				  TEXT_SAFE(name), TAR_XATTR_MAX);
-	for (uint32_t i = 0; i < m->n_xattrs; i++)
-		if (strcmp(m->xattrs[i].name, name) == 0) {
-			m->xattrs[i].value = v.p;
-			m->xattrs[i].size = v.n;
-			return 0;
-		}
+	before = find_xattr(m, name);
+	if (before) {
+		before->value = v.p;
+		before->size = v.n;
+		return 0;
+	}
 	r = grow(&p, &m->cap_xattrs, m->n_xattrs, TAR_XATTRS_MAX, sizeof(*m->xattrs),
 		 "extended attributes", e);
 	if (r < 0)
 		return r;
 	m->xattrs = p;
 	m->xattrs[m->n_xattrs++] = (struct varve_xattr){name, v.p, v.n};
-	return 0;
+	return note_xattr(m, e);
 }
 
 /* GNU.sparse.map of format 0.1: "offset,bytes,offset,bytes". */

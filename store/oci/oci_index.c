@@ -113,7 +113,8 @@ void oci_index_platforms(const struct oci_index *i, struct buf *out)
 	size_t k, m;
 	bool any = false;
 
-	for (k = 0; k < i->n; k++) {
+	/* As many as there is room for: each is compared with those before it. */
+	for (k = 0; k < i->n && !buf_error(out); k++) {
 		const struct oci_descriptor *d = &i->manifests[k];
 
 		if (!is_candidate(d) || !d->has_platform)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as files and answers that hold credentials, and as a configuration. */
+/* Any bytes as files and answers that hold credentials. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fetch/auth/authfile.h"
-#include "fetch/config/config_read.h"
 #include "fetch/registry/regerror.h"
 #include "fetch/registry/token.h"
 
@@ -32,25 +31,6 @@ static void as_token(const uint8_t *data, size_t n)
 	}
 }
 
-static void on_finding(void *user, bool error, const char *member, const char *message)
-{
-	(void)error;
-	*(size_t *)user += strlen(member) + strlen(message);
-}
-
-static void as_config(const uint8_t *data, size_t n)
-{
-	struct varve_config *c = calloc(1, sizeof(*c));
-	size_t said = 0;
-
-	if (!c)
-		abort();
-	config_defaults(c);
-	(void)config_read(c, data, n, on_finding, &said, NULL);
-	(void)config_registry_for(c, "docker.io", "library/x");
-	varve_config_free(c);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct credential c = {0};
@@ -65,6 +45,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		credential_done(&c);
 	as_token(data, n);
 	registry_error_parse(&re, data, n);
-	as_config(data, n);
 	return 0;
 }

@@ -138,7 +138,8 @@ struct fixture_image fixture_image(struct fixture *f, const char *name, const ch
 		tag.origin = "example.org";
 		tag.target = tag.manifest = im.manifest;
 		tag.explicit_platform = platform != NULL;
-		c.tag = &tag;
+		c.tags = &tag;
+		c.n_tags = 1;
 	}
 	assert_ok(catalog_commit(f->store, &c, &f->err), &f->err);
 	return im;
