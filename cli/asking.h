@@ -24,8 +24,8 @@ struct questions {
 };
 void questions_done(struct questions *q);
 
-/* Collect the stored tags, or the installed trees, of the named references (all of them if n is 0).
- */
+/* Collect the stored tags, or the installed trees,
+ * of the named references (all of them if n is 0). */
 int ask_images(struct cli *c, struct questions *q, int n, char **names, struct varve_err *e);
 int ask_trees(struct cli *c, struct questions *q, int n, char **names, struct varve_err *e);
 /*

@@ -189,8 +189,8 @@ static int prepare(struct cli *c, const struct export_options *o, struct work *w
 	to->threads = o->threads;
 	to->level = (int)o->level;
 	to->compressor = o->compressor;
-	/* An empty list is a new machine's: it lacks everything, and wants a bundle all the same.
-	 */
+	/* An empty list is a new machine's: it lacks
+	 * everything, and wants a bundle all the same. */
 	to->have = o->have && !w->have ? &none : w->have;
 	to->n_have = w->n_have;
 	to->wsl = o->wsl_user || o->wsl_name || o->wsl_icon || o->wsl_systemd ? &w->wsl : NULL;

@@ -301,8 +301,8 @@ int finishing_run(void *user, int rootfd, const char *staging_path, struct varve
 		r = write_wsl(f, rootfd, e);
 	if (r == 0 && !f->o->no_hooks)
 		r = run_hooks(f, rootfd, e);
-	/* A hook may have made it: WSL cannot start a distribution whose default user is not there.
-	 */
+	/* A hook may have made it: WSL cannot start a
+	 * distribution whose default user is not there. */
 	if (r == 0 && f->o->wsl_user) {
 		r = varve_user_find(rootfd, f->o->wsl_user, e);
 		if (r < 0)

@@ -14,8 +14,8 @@ extern const struct opt_rows pulling_rows;
 
 /* The options of the library from those of the command and the globals; borrows from both. */
 void pulling_options(const struct cli *c, const struct pulling *p, struct varve_pull_options *ret);
-/* c->store must be open. results has n items. spool: where layers are unpacked on the way, or NULL.
- */
+/* c->store must be open. results has n items. spool:
+ * where layers are unpacked on the way, or NULL. */
 int pulling_run(struct cli *c, const struct varve_reference *refs, size_t n,
 		const struct pulling *p, struct varve_spool *spool,
 		struct varve_pull_result *results, struct varve_err *e);

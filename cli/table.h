@@ -7,8 +7,8 @@
 
 struct table;
 
-/* One word per column, NULL-terminated; a leading '>' aligns to the right: {"NAME", ">SIZE", NULL}.
- */
+/* One word per column, NULL-terminated; a leading
+ * '>' aligns to the right: {"NAME", ">SIZE", NULL}. */
 struct table *table_new(const char *const *columns);
 /* NULL when memory ran out: the others do nothing then, and out_finish() tells. */
 /* The cells of a row from left to right. Text is made safe. NULL: "-". */

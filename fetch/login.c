@@ -273,8 +273,8 @@ static int forget_in(const char *path, const char *registry, const struct varve_
 	return r;
 }
 
-/* A file of docker's that pull would read, too: "" if none has a login. It is docker's to change.
- */
+/* A file of docker's that pull would read, too: ""
+ * if none has a login. It is docker's to change. */
 static void find_in_docker(const char *registry, char ret[4096])
 {
 	bool legacy;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Push a stored image: blobs first, then manifests, the one with the tag last (docs/protocol.md).
- */
+/* Push a stored image: blobs first, then manifests,
+ * the one with the tag last (docs/protocol.md). */
 #include "fetch/push.h"
 
 #include <stdlib.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a reference to the manifest of the platform (docs/requirements.md 3); documents are stored
- * on the way.
- */
+ * on the way. */
 #include <stdlib.h>
 #include <string.h>
 

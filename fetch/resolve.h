@@ -11,8 +11,8 @@ struct pull;
 struct repo;
 struct varve_reference;
 
-/* resolve.c: from the reference to the manifest of the platform; documents are stored on the way.
- */
+/* resolve.c: from the reference to the manifest of
+ * the platform; documents are stored on the way. */
 int pull_resolve(struct pull *p, struct image_job *im, struct varve_err *e);
 /* resolve.c: one manifest or index by its digest, into the store. */
 int pull_document(struct pull *p, struct repo *repo, const struct varve_digest *digest,

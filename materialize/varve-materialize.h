@@ -195,8 +195,8 @@ struct varve_hook_options {
 	bool keep_going;          /* a failing hook is told, not an end (the old behaviour) */
 	void (*start)(void *user, const char *hook);
 	void (*output)(void *user, const char *hook, const void *data, size_t n);
-	/* status: exit status, or 128 + signal; problem: NULL, or what hindered it (timeout, ...)
-	 */
+	/* status: exit status, or 128 + signal; problem:
+	 * NULL, or what hindered it (timeout, ...) */
 	void (*end)(void *user, const char *hook, int status, const char *problem);
 	void *user;
 	bool network;    /* of the host; otherwise hooks have loopback only */
@@ -410,8 +410,8 @@ struct varve_export_options {
 	unsigned threads;       /* 0: as many as cores */
 	int level;              /* of compression; 0: default */
 	const char *compressor; /* of squashfs: "gzip", "xz", "zstd", "lz4"; NULL: zstd */
-	/* Blobs that the other side has (OCI forms only). Not NULL: a bundle, also with n_have 0.
-	 */
+	/* Blobs that the other side has (OCI forms
+	 * only). Not NULL: a bundle, also with n_have 0. */
 	const struct varve_digest *have;
 	size_t n_have;
 	const struct varve_wsl_options *wsl;

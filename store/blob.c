@@ -261,8 +261,8 @@ static int stat_own(struct varve_store *s, const struct varve_digest *d,
 		return errno == ENOENT ? 0 : varve_fail_errno(e, "look at %s/%s", s->path, path);
 	if (l.state == BLOB_PRESENT && S_ISREG(st.st_mode) && (uint64_t)st.st_size == ret->size)
 		return 1;
-	/* A name in blobs/ always has verified content (invariant I2); a reader cannot record more.
-	 */
+	/* A name in blobs/ always has verified content
+	 * (invariant I2); a reader cannot record more. */
 	if (S_ISREG(st.st_mode) && ((s->read_only && l.state == 0) || was_published(s, d))) {
 		ret->size = (uint64_t)st.st_size;
 		return 1;

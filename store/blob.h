@@ -39,8 +39,8 @@ int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b
 /* Record what reading a layer found out. */
 int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
 		   const struct varve_layer_facts *facts, struct varve_err *e);
-/* Record that a materialize found d damaged: it counts as missing from now on and is fetched again.
- */
+/* Record that a materialize found d damaged: it
+ * counts as missing from now on and is fetched again. */
 int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);
 
 const struct varve_ctx *store_ctx(const struct varve_store *s);

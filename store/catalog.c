@@ -299,8 +299,8 @@ static int do_commit(struct index_txn *t, void *user, struct varve_err *e)
 	return r == 0 && c->n_tags ? index_bump(t, e) : r;
 }
 
-/* The files must be there, with their sizes: the record must never claim more than the disk holds.
- */
+/* The files must be there, with their sizes: the
+ * record must never claim more than the disk holds. */
 static int look_at_blobs(struct varve_store *s, const struct catalog_commit *c, int64_t *mtimes,
 			 struct varve_err *e)
 {

@@ -317,8 +317,8 @@ static void match_digest(const struct graph *g, const struct wanted *w, struct m
 		if (!own && !parent)
 			continue;
 		t = tag_of(g, i);
-		/* A manifest says itself for which platform it is; an index has to be chosen from.
-		 */
+		/* A manifest says itself for which platform
+		 * it is; an index has to be chosen from. */
 		rank = own && !w->platform ? 0 : platform_fit(w, &im->platform, t && t->is_default);
 		if (rank < 0)
 			continue;

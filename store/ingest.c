@@ -149,8 +149,8 @@ static int resume(struct ingest *in, struct varve_err *e)
 	return 0;
 }
 
-/* Say "no room" before the bytes come. KEEP_SIZE, so that the file's size stays what was received.
- */
+/* Say "no room" before the bytes come. KEEP_SIZE,
+ * so that the file's size stays what was received. */
 static int reserve(struct ingest *in, struct varve_err *e)
 {
 	uint64_t need, has = 0;

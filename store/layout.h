@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names of files on disk (docs/store-format.md); everything is relative to the store's directory.
- */
+/* Names of files on disk (docs/store-format.md);
+ * everything is relative to the store's directory. */
 #pragma once
 
 #include "store/index/index.h"
@@ -62,8 +62,8 @@ int layout_absent(int root, const char *path, const struct varve_ctx *ctx, bool 
 /* VARVE_E_NOSTORE without VERSION; VARVE_E_VERSION if it asks for what we do not know.
  * ret_read_only: may only be read. */
 int layout_check(int root, const char *path, bool *ret_read_only, struct varve_err *e);
-/* 1 MiB that gc can give up when the disk is so full that not even its own records can be written.
- */
+/* 1 MiB that gc can give up when the disk is so
+ * full that not even its own records can be written. */
 void layout_make_ballast(int root);
 /* Write oci-layout again. */
 int layout_write_oci(int root, struct varve_err *e);

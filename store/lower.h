@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is kept here of layers that only a lower store has, and copies of what its owner can change.
- */
+/* What is kept here of layers that only a lower
+ * store has, and copies of what its owner can change. */
 #pragma once
 
 #include "store/base/buf.h"

@@ -64,8 +64,8 @@ static void write_annotations(struct jsonw *w, const struct graph *g, const stru
 {
 	jsonw_object(w, "annotations");
 	if (t) {
-		/* Only one entry may have the plain name, or it would be ambiguous to other tools.
-		 */
+		/* Only one entry may have the plain name,
+		 * or it would be ambiguous to other tools. */
 		if (plain)
 			jsonw_str(w, REF_NAME, t->name);
 		else

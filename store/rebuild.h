@@ -12,8 +12,8 @@ int rebuild_from_documents(struct varve_store *s, struct varve_err *e);
 
 /* Steps of it, within a transaction on an empty database. */
 int rebuild_tags(struct index_txn *t, const json *index, struct varve_err *e);
-/* Names that other tools gave to images become ours, where we have none of that name. Images first.
- */
+/* Names that other tools gave to images become ours,
+ * where we have none of that name. Images first. */
 int rebuild_take_over(struct index_txn *t, const json *index, struct varve_err *e);
 int rebuild_installs(struct index_txn *t, const json *installs, struct varve_err *e);
 /* An image that cannot be read is warned of and left out. target may be unset. */

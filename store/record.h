@@ -100,8 +100,8 @@ struct tag_record {
 };
 void tag_record_put(struct buf *b, const struct tag_record *r);
 bool tag_record_get(struct span v, struct tag_record *r);
-/* "<reference>\0<platform>"; the reference's sha256 after a 0xff byte where it would be too long.
- */
+/* "<reference>\0<platform>"; the reference's sha256
+ * after a 0xff byte where it would be too long. */
 size_t tag_key(char key[RECORD_KEY_MAX], struct span reference, const struct varve_platform *p);
 /* The part of the key that all platforms of a reference share. */
 size_t tag_key_prefix(char key[RECORD_KEY_MAX], struct span reference);

@@ -61,8 +61,8 @@ int catalog_get_state(struct varve_store *s, const char *key, struct buf *out, s
 	return q.key.n == 0 || q.key.n > RECORD_KEY_MAX ? 0 : index_view(s->index, get, &q, e);
 }
 
-/* Copies of what has the prefix, so that fn runs outside of the transaction and may change state.
- */
+/* Copies of what has the prefix, so that fn runs
+ * outside of the transaction and may change state. */
 struct state_scan {
 	struct span prefix;
 	struct buf copy; /* key length, value length, key, NUL, value, NUL */

@@ -26,8 +26,8 @@ bool trust_owner(const struct varve_store *s, uid_t uid)
 
 bool trust_stat(const struct varve_store *s, const struct stat *st)
 {
-	/* With an ACL the bits of the group are its mask: what they forbid no entry of it allows.
-	 */
+	/* With an ACL the bits of the group are its
+	 * mask: what they forbid no entry of it allows. */
 	return trust_owner(s, st->st_uid) && (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 

@@ -185,8 +185,8 @@ VARVE_PUBLIC int varve_store_blobs(struct varve_store *s, struct varve_blob_list
 VARVE_PUBLIC int varve_store_layers(struct varve_store *s, const struct varve_digest *manifest,
 				    struct varve_blob_list *ret, struct varve_err *e);
 VARVE_PUBLIC void varve_blob_list_free(struct varve_blob_list *l);
-/* Bytes of a small blob (manifest, index, config); verified. *ret is malloc'ed and NUL-terminated.
- */
+/* Bytes of a small blob (manifest, index, config);
+ * verified. *ret is malloc'ed and NUL-terminated. */
 VARVE_PUBLIC int varve_store_read_blob(struct varve_store *s, const struct varve_digest *d,
 				       char **ret, size_t *ret_size, struct varve_err *e);
 

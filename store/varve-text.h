@@ -64,8 +64,8 @@ VARVE_PUBLIC void varve_json_digest(struct varve_json *j, const char *key,
 				    const struct varve_digest *d);
 /* RFC 3339 */
 VARVE_PUBLIC void varve_json_time(struct varve_json *j, const char *key, int64_t seconds);
-/* Another JSON document as a member. Read strictly first: nothing is written when it is malformed.
- */
+/* Another JSON document as a member. Read strictly
+ * first: nothing is written when it is malformed. */
 VARVE_PUBLIC int varve_json_document(struct varve_json *j, const char *key, const void *p, size_t n,
 				     struct varve_err *e);
 

@@ -127,8 +127,8 @@ static int read_entry(struct credential *ret, const json *entry, struct varve_er
 	return r;
 }
 
-/* The entry of one key, or NULL. A key as it is wanted comes before one that only means the same.
- */
+/* The entry of one key, or NULL. A key as it is
+ * wanted comes before one that only means the same. */
 static const json *find_entry(const json *auths, const char *want)
 {
 	const json *same = NULL;

@@ -27,8 +27,8 @@ void credential_done(struct credential *c); /* wipes the secret; accepts a zeroe
 int credentials_find(struct credential *ret, const char *host, const char *path, bool https,
 		     const struct varve_ctx *ctx, struct varve_err *e);
 
-/* How many of the auth files are of the containers tools: varve login and logout change no other.
- */
+/* How many of the auth files are of the containers
+ * tools: varve login and logout change no other. */
 #define CREDENTIALS_OWN_FILES 3u
 /* The i-th auth file ("" if its variable is not set); false behind the last one. */
 bool credentials_file(unsigned i, char *out, size_t size, bool *ret_legacy);

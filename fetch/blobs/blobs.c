@@ -160,8 +160,8 @@ static int by_size(const void *a, const void *b)
 	return x->size < y->size ? 1 : x->size > y->size ? -1 : digest_cmp(&x->digest, &y->digest);
 }
 
-/* Each blob reserves its place when it begins; that all of them have one is asked before the first.
- */
+/* Each blob reserves its place when it begins; that
+ * all of them have one is asked before the first. */
 static int check_space(struct pull *p, struct varve_err *e)
 {
 	uint64_t needed = 0, room = store_fs_free(p->store);

@@ -271,8 +271,8 @@ static int put_bytes(void *user, const void *p, size_t n)
 	return 0;
 }
 
-/* What is there cannot be right: the second chance after a resume, then the next place (4.4, 4.5).
- */
+/* What is there cannot be right: the second chance
+ * after a resume, then the next place (4.4, 4.5). */
 static enum call_verdict bad_bytes(struct transfer *t)
 {
 	struct call *c = &t->call;

@@ -4,8 +4,8 @@
 
 #include "fetch/config/config.h"
 
-/* error false: worth a warning (an unknown member). member: "registries.docker.io.mirrors[0].url".
- */
+/* error false: worth a warning (an unknown member).
+ * member: "registries.docker.io.mirrors[0].url". */
 typedef void (*config_finding)(void *user, bool error, const char *member, const char *message);
 
 /*

@@ -12,8 +12,8 @@ struct encoding;
 /* NULL without memory. */
 struct encoding *encoding_new(void);
 void encoding_free(struct encoding *d);
-/* Inflate n bytes; put is called with what comes out, its negative result ends it. VARVE_E_FORMAT.
- */
+/* Inflate n bytes; put is called with what comes
+ * out, its negative result ends it. VARVE_E_FORMAT. */
 int encoding_feed(struct encoding *d, const void *p, size_t n,
 		  int (*put)(void *user, const void *p, size_t n), void *user, struct varve_err *e);
 /* A whole document that begins like gzip is inflated in place (its ceiling applies). */

@@ -59,8 +59,8 @@ struct http_request {
 	const char *authorization; /* value; NULL: none */
 	const char *accept;
 	const char *form; /* body of a POST */
-	/* Body of a PUT: of upload_fd if it is >= 0, else at upload. Read again for each attempt.
-	 */
+	/* Body of a PUT: of upload_fd if it is >= 0,
+	 * else at upload. Read again for each attempt. */
 	const void *upload;
 	int upload_fd;
 	uint64_t upload_size;

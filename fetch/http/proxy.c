@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which proxy a URL goes through, by the rules of Go's httpproxy (docs/requirements.md 5.13); pure.
- */
+/* Which proxy a URL goes through, by the rules of
+ * Go's httpproxy (docs/requirements.md 5.13); pure. */
 #include "fetch/http/proxy.h"
 
 #include <arpa/inet.h>

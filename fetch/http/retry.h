@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whether and when to try again (docs/requirements.md 4.18 to 4.21). Pure: clock and randomness are
- * passed in.
- */
+ * passed in. */
 #pragma once
 
 #include "store/base/buf.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether two hosts have one owner, by the public suffix list; the only file that includes libpsl.
- */
+/* Whether two hosts have one owner, by the public
+ * suffix list; the only file that includes libpsl. */
 #include "fetch/http/site.h"
 #include "fetch/http/url.h"
 

@@ -16,8 +16,8 @@ struct url {
 	const char *target; /* from the path on, inside the parsed text; "" if there is none */
 };
 
-/* VARVE_E_FORMAT: no absolute http or https URL, control bytes, too long. text must outlive *ret.
- */
+/* VARVE_E_FORMAT: no absolute http or https URL,
+ * control bytes, too long. text must outlive *ret. */
 int url_parse(struct url *ret, const char *text, struct varve_err *e);
 /* Same scheme, host and effective port: only there may Authorization be sent again. */
 bool url_same_origin(const struct url *a, const struct url *b);

@@ -93,8 +93,8 @@ struct client {
 int client_new(struct client **ret, const struct varve_ctx *ctx, const struct varve_config *config,
 	       const struct exchange_ops *exchange, unsigned jobs, struct varve_err *e);
 void client_free(struct client *c);
-/* The shared state of a URL's origin, apart for those who do and who do not trust its certificate.
- */
+/* The shared state of a URL's origin, apart for
+ * those who do and who do not trust its certificate. */
 int client_host(struct client *c, const struct url *u, bool insecure, struct host **ret,
 		struct varve_err *e);
 /* Borrowed; made once per repository. VARVE_E_CONFIG: the registry is blocked. */

@@ -72,8 +72,8 @@ struct apply_shared {
 void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 		       const struct apply_options *o);
 void apply_shared_done(struct apply_shared *a);
-/* Find out uid, gid and umask from the directory and a probe in it, and free it of inherited ACLs.
- */
+/* Find out uid, gid and umask from the directory
+ * and a probe in it, and free it of inherited ACLs. */
 int apply_probe(struct apply_shared *a, struct varve_err *e);
 void apply_lose(struct apply_shared *a, uint32_t name, enum apply_loss kind, const char *what);
 /* The path of a name for messages, escaped; out is returned. */

@@ -39,8 +39,8 @@ struct inflate_point {
 };
 typedef int inflate_point_fn(void *user, const struct inflate_point *p, struct varve_err *e);
 void inflate_on_point(struct inflate *z, inflate_point_fn *fn, void *user);
-/* Changes when the states of another build or library would not fit; 0: this build has no points.
- */
+/* Changes when the states of another build or
+ * library would not fit; 0: this build has no points. */
 uint32_t inflate_point_kind(void);
 #define INFLATE_STATE_MAX (256u << 10)
 /*

@@ -89,8 +89,8 @@ static void pax_u64(struct tar_out *t, const char *key, uint64_t value)
 	pax_str(t, key, text);
 }
 
-/* Seconds with a fraction; the nanoseconds of a negative time count upwards from the second below.
- */
+/* Seconds with a fraction; the nanoseconds of a
+ * negative time count upwards from the second below. */
 static void pax_time(struct tar_out *t, int64_t s, uint32_t ns)
 {
 	char text[40];

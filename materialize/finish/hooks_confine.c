@@ -54,8 +54,8 @@ static void mount_dev(int rootfd)
 		(void)close(fd);
 }
 
-/* Proc and a small /dev on a private bind of the tree. -1 with errno, or the directory to live in.
- */
+/* Proc and a small /dev on a private bind of the
+ * tree. -1 with errno, or the directory to live in. */
 static int own_mounts(int rootfd)
 {
 	int tree = (int)syscall(SYS_open_tree, rootfd, "",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that are no archive but well known: disk images and file systems are called what they are.
- */
+/* Files that are no archive but well known: disk
+ * images and file systems are called what they are. */
 #include "materialize/import/import.h"
 
 #include <stdlib.h>
@@ -80,8 +80,8 @@ static int source_next(void *user, const void **ret, size_t *ret_n, struct varve
 	return 0;
 }
 
-/* The first bytes, inflated where that is possible. What is wrong is said by who reads all of it.
- */
+/* The first bytes, inflated where that is possible.
+ * What is wrong is said by who reads all of it. */
 static size_t read_head(int fd, uint8_t head[HEAD])
 {
 	struct source in = {.fd = fd};

@@ -23,8 +23,8 @@ struct body_file {
 };
 /* remaining: bytes that will be written. NULL without memory. */
 struct body_file *body_file_new(uint64_t remaining);
-/* n bytes of it are written, or will never be. True: they were the last, and nobody else uses it.
- */
+/* n bytes of it are written, or will never be.
+ * True: they were the last, and nobody else uses it. */
 bool body_file_less(struct body_file *f, uint64_t n);
 /* Closes the file. f may be NULL. */
 void body_file_free(struct body_file *f);

@@ -13,8 +13,8 @@ struct layer_scan_to {
 	struct zran_writer *points; /* may be NULL */
 	const struct varve_limits *limits;
 	const struct tar_events *tee; /* sees every entry and body as well; may be NULL */
-	/* Asked before that much memory is taken for decoding; may wait, may refuse. May be NULL.
-	 */
+	/* Asked before that much memory is taken for
+	 * decoding; may wait, may refuse. May be NULL. */
 	int (*admit)(void *user, uint64_t memory, struct varve_err *e);
 	void *admit_user;
 };

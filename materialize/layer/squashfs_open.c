@@ -124,8 +124,8 @@ static int add_extent(struct squashfs_file *f, uint64_t off, uint64_t n, struct 
 	return 0;
 }
 
-/* Blocks that are not stored are holes. A file with very many is taken as it reads, zeros and all.
- */
+/* Blocks that are not stored are holes. A file with
+ * very many is taken as it reads, zeros and all. */
 static int find_extents(struct squashfs *q, struct squashfs_file *f, struct varve_err *e)
 {
 	size_t n = sqfs_inode_get_file_block_count(f->inode), i;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Make the plan of a stored image: manifest and config, then the tocs of its layers, then the tree.
- */
+/* Make the plan of a stored image: manifest and
+ * config, then the tocs of its layers, then the tree. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -359,8 +359,8 @@ static int keeps_dirlink(struct tree *t, uint32_t node, bool *ret, struct varve_
 	if (!t->opt.keep_dirlinks || tree_type(t, node) != S_IFLNK)
 		return 0;
 	buf_init(&b, t->opt.limits.max_path + TREE_TARGET_MAX + 2);
-	/* A relative target counts from the link's directory: walk there by way of the link itself.
-	 */
+	/* A relative target counts from the link's
+	 * directory: walk there by way of the link itself. */
 	for (uint32_t i = node; t->nodes[i].parent != PLAN_NONE; i = t->nodes[i].parent) {
 		struct buf up;
 

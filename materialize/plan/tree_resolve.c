@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths of an image to nodes of its tree: "..", symlinks and missing parents, all inside the root.
- */
+/* Paths of an image to nodes of its tree: "..",
+ * symlinks and missing parents, all inside the root. */
 #include <string.h>
 #include <sys/stat.h>
 

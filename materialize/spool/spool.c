@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Write the bodies of layers to files while the layers are being read: readers cut, writers write.
- */
+/* Write the bodies of layers to files while the
+ * layers are being read: readers cut, writers write. */
 #include "materialize/spool/spool_internal.h"
 
 #include "materialize/disk/sync_ahead.h"
@@ -88,8 +88,8 @@ static void give_up(struct spool_layer *l, const char *why)
 	abandon_body(l);
 }
 
-/* Where the tree has a place for it. NULL: nowhere, or no memory; it is found by its number then.
- */
+/* Where the tree has a place for it. NULL: nowhere,
+ * or no memory; it is found by its number then. */
 static struct spool_place *place_of(struct spool_layer *l, const struct tar_entry *t)
 {
 	const char *slash = memrchr(t->path.p, '/', t->path.n);

@@ -27,8 +27,8 @@ int spool_create_body(const struct spool_layer *l, struct dir_cache *dirs, const
 	return openat(l->dir, name, flags, b->mode & 0777);
 }
 
-/* The time is set while the file is open anyway; owner, special bits and xattrs wait for the plan.
- */
+/* The time is set while the file is open anyway;
+ * owner, special bits and xattrs wait for the plan. */
 static int finish_body(int fd, const struct body *b)
 {
 	struct timespec ts[2] = {{b->mtime, b->mtime_ns}, {b->mtime, b->mtime_ns}};

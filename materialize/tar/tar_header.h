@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The fixed 512-byte tar block and the records of pax headers, decoded. Pure; used by tar.c only.
- */
+/* The fixed 512-byte tar block and the records of
+ * pax headers, decoded. Pure; used by tar.c only. */
 #pragma once
 
 #include "materialize/tar/extent.h"

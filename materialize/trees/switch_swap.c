@@ -253,8 +253,8 @@ int swap_run(const struct roots *r, const struct swap *s, struct varve_err *e)
 		return x;
 	x = do_renames(r, s, e);
 	if (x < 0) {
-		/* Half done or not at all: recovery finds out, and the first error is what counts.
-		 */
+		/* Half done or not at all: recovery finds
+		 * out, and the first error is what counts. */
 		(void)swap_recover(r, NULL);
 		return x;
 	}

@@ -92,8 +92,8 @@ bool label_from_directory(const char *directory, enum tree_kind *ret_kind, char 
 	return false;
 }
 
-/* A small regular file as seen from inside the tree. A FIFO or a device there must not hold us up.
- */
+/* A small regular file as seen from inside the tree.
+ * A FIFO or a device there must not hold us up. */
 static int read_in_tree(int rootfd, const char *path, struct buf *b)
 {
 	VARVE_CLOSE int fd =

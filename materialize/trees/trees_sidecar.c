@@ -51,8 +51,8 @@ int sidecar_write(const struct roots *r, const struct varve_install_record *in, 
 		jsonw_digest(&w, "manifest", &in->manifest);
 	if (in->platform.os[0])
 		jsonw_str(&w, "platform", varve_platform_str(&in->platform, platform));
-	/* As text: inode numbers may need more than the 53 bits that JSON numbers hold everywhere.
-	 */
+	/* As text: inode numbers may need more than the
+	 * 53 bits that JSON numbers hold everywhere. */
 	(void)snprintf(number, sizeof(number), "%llu", (unsigned long long)in->ino);
 	jsonw_str(&w, "inode", number);
 	jsonw_time(&w, "installed_at", in->installed_at);

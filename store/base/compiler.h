@@ -40,8 +40,8 @@ static inline int varve_take_fd(int *fd)
 	return r;
 }
 
-/* Declare and initialise on the same line. For error paths: where close() can lose data, check it.
- */
+/* Declare and initialise on the same line. For error
+ * paths: where close() can lose data, check it. */
 #define VARVE_FREE     __attribute__((cleanup(varve_cleanup_free)))
 #define VARVE_CLOSE    __attribute__((cleanup(varve_cleanup_fd)))
 #define VARVE_CLOSEDIR __attribute__((cleanup(varve_cleanup_dir)))

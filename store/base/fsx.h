@@ -39,8 +39,8 @@ int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *
 int fsx_open_plain(int dirfd, const char *name, int flags, mode_t mode, struct stat *ret);
 /* fsx_read_file() of such a file. */
 int fsx_read_plain(int dirfd, const char *name, struct buf *b, struct varve_err *e);
-/* tmp + write + fsync + rename + fsync of the directory: the old file or the new one, never half.
- */
+/* tmp + write + fsync + rename + fsync of the
+ * directory: the old file or the new one, never half. */
 int fsx_replace_file(int dirfd, const char *name, const void *p, size_t n, mode_t mode,
 		     struct varve_err *e);
 
@@ -54,8 +54,8 @@ int fsx_open_dir(int dirfd, const char *name);
 int fsx_make_dir(int dirfd, const char *name, mode_t mode);
 /* What a file takes on the disk: its size, or its blocks where more of them were reserved. */
 uint64_t fsx_room(const struct stat *st);
-/* All components of a host path given by the user (symlinks are followed: it is the user's path).
- */
+/* All components of a host path given by the user
+ * (symlinks are followed: it is the user's path). */
 int fsx_make_path(const char *path, mode_t mode, struct varve_err *e);
 /* Path below root without leaving it: RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS|NO_XDEV; walks by
  * component where openat2 is refused. -1 with errno. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What gc keeps and why: mark from the roots; names that a budget drops, least recently used first.
- */
+/* What gc keeps and why: mark from the roots; names
+ * that a budget drops, least recently used first. */
 #include "store/care/gc_mark.h"
 #include "store/handle.h"
 

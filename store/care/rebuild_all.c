@@ -502,8 +502,8 @@ static void drop_unseen(struct rebuild *r)
 	r->n = n;
 }
 
-/* Under the lock nothing is published or swept; what came or went since the first listing is few.
- */
+/* Under the lock nothing is published or swept;
+ * what came or went since the first listing is few. */
 static int replace(struct rebuild *r, struct varve_err *e)
 {
 	VARVE_CLEANUP(lock_release) struct store_lock lock = LOCK_INIT;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Is the page structure of an LMDB file sound? LMDB believes every number in a page, and crashes.
- */
+/* Is the page structure of an LMDB file sound? LMDB
+ * believes every number in a page, and crashes. */
 #pragma once
 
 #include <stddef.h>

@@ -68,8 +68,8 @@ bool oci_is_layer_type(const char *t)
 	return false;
 }
 
-/* Old clients pushed image configs as octet-stream or without a type; docker takes them for images.
- */
+/* Old clients pushed image configs as octet-stream
+ * or without a type; docker takes them for images. */
 bool oci_is_config_type(const char *t)
 {
 	return strcmp(t, OCI_MT_CONFIG) == 0 || strcmp(t, DOCKER_MT_CONFIG) == 0 ||
@@ -290,8 +290,7 @@ static int take_urls(const json *j, const char *what, struct oci_descriptor *d, 
 }
 
 /* Inline content that does not fit size and digest is ignored: it will be fetched
- * (docs/requirements.md 3.11).
- */
+ * (docs/requirements.md 3.11). */
 static int take_data(const json *j, struct oci_descriptor *d, struct varve_err *e)
 {
 	const char *text = json_str(json_get(j, "data"));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Platforms: normalise, compare, rank (docs/requirements.md 3.14-3.18). Pure but for platform_host.
- */
+/* Platforms: normalise, compare, rank (docs/requirements.md
+ * 3.14-3.18). Pure but for platform_host. */
 #pragma once
 
 #include "store/base/buf.h"

@@ -255,8 +255,8 @@ static bool is_mutation(const struct call *call, const struct seccomp_notif *n)
 	return true;
 }
 
-/* What a trace line says of the call: the file behind the descriptor in the first argument, if any.
- */
+/* What a trace line says of the call: the file behind
+ * the descriptor in the first argument, if any. */
 static void trace_call(const struct call *call, const struct seccomp_notif *n)
 {
 	char link[64], target[512];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a block of header lines, and each as a Content-Range: what is accepted is a range.
- */
+/* Any bytes as a block of header lines, and each
+ * as a Content-Range: what is accepted is a range. */
 #include <stdint.h>
 #include <stdlib.h>
 

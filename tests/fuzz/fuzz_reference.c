@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any text as an image reference: refused, or its canonical and familiar forms mean the same again.
- */
+/* Any text as an image reference: refused, or its
+ * canonical and familiar forms mean the same again. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

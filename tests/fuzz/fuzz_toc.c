@@ -37,8 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		    tree_freeze(t, &p, &layer, 1, &keep, NULL) == 0) {
 			struct buf path;
 
-			/* Types, sizes and extents are as the records say: only names are checked.
-			 */
+			/* Types, sizes and extents are as the
+			 * records say: only names are checked. */
 			buf_init(&path, 1u << 20);
 			for (uint32_t k = 0; k < p.n_names; k++) {
 				plan_check_name(&p, k);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store/base/log: what a context promises when several threads use it. ThreadSanitizer sees more.
- */
+/* store/base/log: what a context promises when
+ * several threads use it. ThreadSanitizer sees more. */
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/base/log.h"

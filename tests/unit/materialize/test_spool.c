@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bodies that are written while a layer comes: where they go, and what a layer that fails leaves.
- */
+/* Bodies that are written while a layer comes:
+ * where they go, and what a layer that fails leaves. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -159,8 +159,8 @@ static void test_conflicts(void **state)
 	end(&f);
 }
 
-/* A layer whose bytes turn out to be wrong leaves no file, and its places to those who come next.
- */
+/* A layer whose bytes turn out to be wrong leaves
+ * no file, and its places to those who come next. */
 static void test_layer_that_fails(void **state)
 {
 	struct fixture f;

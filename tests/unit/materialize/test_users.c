@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Carrying users between trees of every shape, and an image that tries to lead us out of its tree.
- */
+/* Carrying users between trees of every shape, and
+ * an image that tries to lead us out of its tree. */
 #include "unit.h"
 
 #include "mktree.h"

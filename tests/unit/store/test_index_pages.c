@@ -78,8 +78,7 @@ static int read_memory(void *user, uint64_t offset, void *buf, size_t n)
 }
 
 /* The file of an index with trees of two levels, large values and a free list, and a copy to
- * damage.
- */
+ * damage. */
 struct sample {
 	struct memory good, m;
 	struct pages_file file;
