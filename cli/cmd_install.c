@@ -295,12 +295,15 @@ static void job_text(const struct job *job)
 static void job_notes(const struct job *job)
 {
 	const struct varve_losses *l = &job->result.losses;
+	const struct out_count lost[] = {{l->owners, "owner"},
+					 {l->devices, "device"},
+					 {l->xattrs, "xattr"},
+					 {l->others, "other thing"}};
+	char text[300];
 
-	if (l->owners || l->devices || l->xattrs || l->others)
-		message_note(job->c, "could not be kept%s: %s, %s, %s, %s (--json lists them)",
-			     geteuid() == 0 ? "" : " without root", COUNT(l->owners, "owner"),
-			     COUNT(l->devices, "device"), COUNT(l->xattrs, "xattr"),
-			     COUNT(l->others, "other thing"));
+	if (*counts_text(lost, ARRAY_SIZE(lost), text, sizeof(text)))
+		message_note(job->c, "could not be kept%s: %s (--json lists them)",
+			     geteuid() == 0 ? "" : " without root", text);
 	if (job->result.replaced && !job->o->no_keep)
 		message_note(job->c,
 			     "the tree that was there is kept: varve rollback brings it back");

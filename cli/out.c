@@ -158,6 +158,18 @@ const char *count_text(uint64_t n, const char *what, char buf[64])
 	return buf;
 }
 
+const char *counts_text(const struct out_count *counts, size_t n, char *buf, size_t size)
+{
+	size_t at = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < n && at < size; i++)
+		if (counts[i].n)
+			at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "",
+					       COUNT(counts[i].n, counts[i].what));
+	return buf;
+}
+
 const char *age_text(int64_t seconds, char buf[32])
 {
 	static const struct {

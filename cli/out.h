@@ -38,4 +38,10 @@ const char *digest_text(const struct varve_digest *d, bool whole, char buf[VARVE
 const char *age_text(int64_t seconds, char buf[32]);
 /* "1 blob", "3 blobs" */
 const char *count_text(uint64_t n, const char *what, char buf[64]);
+struct out_count {
+	uint64_t n;
+	const char *what;
+};
+/* "2 owners, 1 device": those that are not 0, in their order. Returns buf; "" if all are. */
+const char *counts_text(const struct out_count *counts, size_t n, char *buf, size_t size);
 #define COUNT(n, what) count_text((n), (what), (char[64]){0})

@@ -23,6 +23,13 @@ bool export_is_tree(enum varve_export_format f)
 	return f != VARVE_EXPORT_OCI_DIR && f != VARVE_EXPORT_OCI_TAR && f != VARVE_EXPORT_DOCKER;
 }
 
+static void warn_lost(const struct export *x, const char *what, uint64_t n, const char *of)
+{
+	if (n)
+		log_warn(x->ctx, "export", "%s cannot hold %llu %s%s of this image", what,
+			 (unsigned long long)n, of, n == 1 ? "" : "s");
+}
+
 static int open_plan(struct export *x, struct varve_plan **ret, struct varve_err *e)
 {
 	static const struct varve_plan_options defaults = VARVE_PLAN_OPTIONS_INIT;
@@ -41,9 +48,10 @@ static int write_tree(struct export *x, struct varve_plan *p, struct sink *out, 
 	if (r == 0)
 		r = export_tree(p, out, x->spool_dir, wsl.extras, wsl.n, &tree, e);
 	x->ret->entries = tree.entries;
-	if (r == 0 && (tree.lost_xattrs || tree.sockets))
-		log_warn(x->ctx, "export", "tar cannot hold %llu xattrs and %llu sockets",
-			 (unsigned long long)tree.lost_xattrs, (unsigned long long)tree.sockets);
+	if (r == 0) {
+		warn_lost(x, "a tar", tree.lost_xattrs, "xattr");
+		warn_lost(x, "a tar", tree.sockets, "socket");
+	}
 	wsl_files_done(&wsl);
 	return r;
 }
@@ -82,8 +90,9 @@ int export_image_squashfs(struct export *x, int fd, struct varve_err *e)
 	varve_plan_free(p);
 	x->ret->entries = out.entries;
 	x->ret->bytes = out.size;
-	if (r == 0 && (out.lost_xattrs || out.lost_times))
-		log_warn(x->ctx, "export", "squashfs cannot hold %llu xattrs and %llu times",
-			 (unsigned long long)out.lost_xattrs, (unsigned long long)out.lost_times);
+	if (r == 0) {
+		warn_lost(x, "a squashfs", out.lost_xattrs, "xattr");
+		warn_lost(x, "a squashfs", out.lost_times, "time");
+	}
 	return r;
 }

@@ -25,8 +25,11 @@ static int fail_unknown(const struct roots *r, const struct tree_scan *s, const 
 	return x;
 }
 
-/* A tree may be renamed if nothing is mounted in it and nobody lives there; force allows what stays
- * whole. */
+/*
+ * A tree may be renamed if nothing is mounted in it and no process lives there. With force only a
+ * mount on the tree itself is in the way: processes stay in the tree that moves, and mounts below
+ * it move along.
+ */
 static int check_movable(const struct roots *r, const struct tree *t,
 			 const struct varve_switch_options *opt, struct varve_err *e)
 {
