@@ -17,8 +17,10 @@ int importing_is_file(const char *text, struct varve_err *e)
 	if (text[0] == '/' || strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0)
 		return 1;
 	/* "debian" may be a directory here by chance; "debian_sid.tar.gz" is no image by chance. */
-	if (strchr(text, ':') || strchr(text, '@') || varve_import_label(text, &label, NULL) < 0)
-		return 0;
+	if (varve_import_label(text, &label, NULL) < 0)
+		return strchr(text, '.') && stat(text, &st) == 0 && S_ISREG(st.st_mode);
+	if (strchr(text, ':') || strchr(text, '@'))
+		return label.has_extension && stat(text, &st) == 0 && S_ISREG(st.st_mode);
 	if (label.has_extension && stat(text, &st) < 0)
 		return varve_fail(
 			e, VARVE_E_NOTFOUND,

@@ -360,8 +360,11 @@ static int name_file(struct job *job, const char *path, struct varve_err *e)
 {
 	struct varve_import_label label;
 	struct varve_import_name name;
-	int r = importing_name(path, &name, &label, e);
+	int r = importing_name(path, &name, &label, job->o->name ? NULL : e);
 
+	/* "$(date).tar" says nothing, but the label may. */
+	if (r < 0 && job->o->name)
+		r = importing_name(job->o->name, &name, &label, e);
 	if (r == 0)
 		r = varve_reference_parse(&job->ref, name.reference, e);
 	if (r < 0)

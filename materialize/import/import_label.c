@@ -15,6 +15,32 @@
 static const char *const extensions[] = {".tar",  ".sfs", ".squashfs", ".squash", ".tgz",
 					 ".tbz2", ".txz", ".tzst",     ".iso",    ".wsl"};
 
+/* What no reference may hold, such as a space, becomes a dash; none at the end. */
+static void tidy(char *name)
+{
+	char *to = name;
+
+	for (const char *p = name; *p; p++) {
+		bool fits = isalnum((unsigned char)*p) || strchr("._-", *p);
+
+		if (fits || (to > name && to[-1] != '-'))
+			*to++ = (char)(fits ? *p : '-');
+	}
+	while (to > name && to[-1] == '-')
+		to--;
+	*to = '\0';
+}
+
+/* The first underscore; that of x86_64 separates nothing. */
+static char *separator(char *name)
+{
+	char *at = strchr(name, '_');
+
+	while (at && at >= name + 3 && !strncmp(at - 3, "x86_64", 6))
+		at = strchr(at + 1, '_');
+	return at;
+}
+
 int varve_import_label(const char *path, struct varve_import_label *ret, struct varve_err *e)
 {
 	struct varve_import_label l = {0};
@@ -42,7 +68,8 @@ int varve_import_label(const char *path, struct varve_import_label *ret, struct 
 	}
 	if (!strncmp(name, "rootfs_", 7))
 		memmove(name, name + 7, strlen(name + 7) + 1);
-	cut = strchr(name, '_');
+	tidy(name);
+	cut = separator(name);
 	if (!*name || *name == '_' || *name == '.' || *name == '-' || (cut && !cut[1]))
 		return varve_fail(e, VARVE_E_USAGE,
 				  "%s: its name gives no label; give a name for the image",

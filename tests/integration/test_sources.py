@@ -116,9 +116,17 @@ class Sources(Case):
     def test_labels(self):
         data = rootfs().bytes()
         for name, want in (("rootfs_debian_sid.tar.gz", "debian:sid"), ("ROOTFS_Debian_9.TAR", "debian:9"), ("plain.tar", "plain:latest"),
-                           ("rootfs_a_b_c.tar.xz", "a:b_c"), ("x.sfs.tar", "x.sfs:latest")):
+                           ("rootfs_a_b_c.tar.xz", "a:b_c"), ("x.sfs.tar", "x.sfs:latest"),
+                           ("alpine-3.19-x86_64.tar.gz", "alpine-3.19-x86_64:latest"), ("deb_x86_64.tar", "deb:x86_64"),
+                           ("My  Rootfs .tar", "my-rootfs:latest"), ("a:b.tar", "a-b:latest")):
             out = self.varve.json("import", self.write(name, data))["images"][0]
             self.assertEqual(out["reference"], "localhost/" + want)
+
+    def test_a_file_that_exists_is_a_file(self):
+        for name in ("a:b.tar", "a@b.tar", "@@.tar", "My Rootfs.tar"):
+            self.write(name, rootfs().bytes())
+            self.assertIn("a-label", self.varve.run("install", "-f", "-n", "a-label", name, cwd=self.dir).out)
+        self.assertIn("a-b_latest", self.varve.run("install", "a:b.tar", cwd=self.dir).out)
 
     def test_real_tarball(self):
         """A tree as mmdebstrap or any tool would pack it: sorted, with all attributes."""
