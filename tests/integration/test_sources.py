@@ -123,9 +123,9 @@ class Sources(Case):
             self.assertEqual(out["reference"], "localhost/" + want)
 
     def test_a_file_that_exists_is_a_file(self):
-        for name in ("a:b.tar", "a@b.tar", "@@.tar", "My Rootfs.tar"):
+        for i, name in enumerate(("a:b.tar", "a@b.tar", "@@.tar", "My Rootfs.tar")):
             self.write(name, rootfs().bytes())
-            self.assertIn("a-label", self.varve.run("install", "-f", "-n", "a-label", name, cwd=self.dir).out)
+            self.assertIn(f"rootfs_l{i}", self.varve.run("install", "-n", f"l{i}", name, cwd=self.dir).out)
         self.assertIn("a-b_latest", self.varve.run("install", "a:b.tar", cwd=self.dir).out)
 
     def test_real_tarball(self):
