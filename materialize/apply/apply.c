@@ -167,86 +167,110 @@ static void fail_all(struct apply *a, const struct varve_err *e)
 	a->failed = true;
 }
 
-/*
- * Do one piece of work. 1: did; 0: there is none now; 2: and there will be none. The lock is given
- * up while working.
- */
-static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *e)
+/* --- the pieces of work: 1: done; all give the lock up while they work --- */
+
+static int make_directories(struct apply_worker *w, struct apply *a, struct varve_err *e)
 {
-	uint32_t n_inodes = a->shared.plan->n_inodes;
-	struct batch *b;
-	struct layer *l;
 	int r;
 
-	if (!a->dirs_started) {
-		a->dirs_started = true;
-		pthread_mutex_unlock(&a->lock);
-		r = apply_directories(w, e);
-		pthread_mutex_lock(&a->lock);
-		a->dirs_ready = r >= 0;
-		return r < 0 ? r : 1;
+	a->dirs_started = true;
+	pthread_mutex_unlock(&a->lock);
+	r = apply_directories(w, e);
+	pthread_mutex_lock(&a->lock);
+	a->dirs_ready = r >= 0;
+	return r < 0 ? r : 1;
+}
+
+/* Inflate the next bodies of a layer into an empty batch. */
+static int read_layer(struct apply *a, struct layer *l, struct batch *b, struct varve_err *e)
+{
+	bool hungry = a->idle && a->n_layers < a->cap_layers;
+	bool done = false, more = false;
+	struct layer half;
+	int r;
+
+	l->claimed = true;
+	pthread_mutex_unlock(&a->lock);
+	r = apply_layer_step(&a->shared, l, b, &done, e);
+	if (r >= 0 && hungry && !done)
+		more = apply_layer_split(&a->shared, l, &half);
+	pthread_mutex_lock(&a->lock);
+	if (more && a->n_layers < a->cap_layers) {
+		a->layers[a->n_layers++] = half;
+		a->layers_left++;
+	} else if (more) {
+		l->bodies.n += half.bodies.n; /* another one had the last place */
 	}
+	l->claimed = false;
+	l->done = done;
+	a->layers_left -= done;
+	batch_put(&a->queue, b);
+	return r < 0 ? r : 1;
+}
+
+static int write_first(struct apply_worker *w, struct apply *a, struct batch *b,
+		       struct varve_err *e)
+{
+	int r;
+
+	pthread_mutex_unlock(&a->lock);
+	r = write_batch(w, b, e);
+	pthread_mutex_lock(&a->lock);
+	batch_give(&a->queue, b);
+	return r < 0 ? r : 1;
+}
+
+static int move_some(struct apply_worker *w, struct apply *a, struct varve_err *e)
+{
+	struct moves *m = &a->moves[a->next_move];
+	uint32_t from = m->next, to = from + VARVE_MIN(PLAIN_CHUNK, m->bodies->n - from);
+	int r;
+
+	m->next = to;
+	if (to == m->bodies->n)
+		a->next_move++;
+	pthread_mutex_unlock(&a->lock);
+	r = move_bodies(w, m, from, to, e);
+	pthread_mutex_lock(&a->lock);
+	return r < 0 ? r : 1;
+}
+
+static int write_some_plain(struct apply_worker *w, struct apply *a, struct varve_err *e)
+{
+	uint32_t from = a->next_plain;
+	uint32_t to = from + VARVE_MIN(PLAIN_CHUNK, a->shared.plan->n_inodes - from);
+	int r;
+
+	a->next_plain = to;
+	pthread_mutex_unlock(&a->lock);
+	r = write_plain(w, from, to, e);
+	pthread_mutex_lock(&a->lock);
+	return r < 0 ? r : 1;
+}
+
+/* Do one piece of work. 1: did; 0: there is none now; 2: and there will be none. */
+static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *e)
+{
+	bool plain = a->next_plain < a->shared.plan->n_inodes;
+	struct layer *l;
+	struct batch *b;
+
+	if (!a->dirs_started)
+		return make_directories(w, a, e);
 	l = claim_layer(a);
 	b = l ? batch_take(&a->queue) : NULL;
-	if (b) {
-		bool hungry = a->idle && a->n_layers < a->cap_layers;
-		bool done = false, more = false;
-		struct layer half;
-
-		l->claimed = true;
-		pthread_mutex_unlock(&a->lock);
-		r = apply_layer_step(&a->shared, l, b, &done, e);
-		if (r >= 0 && hungry && !done)
-			more = apply_layer_split(&a->shared, l, &half);
-		pthread_mutex_lock(&a->lock);
-		if (more && a->n_layers < a->cap_layers) {
-			a->layers[a->n_layers++] = half;
-			a->layers_left++;
-		} else if (more) {
-			l->bodies.n += half.bodies.n; /* another one had the last place */
-		}
-		l->claimed = false;
-		l->done = done;
-		a->layers_left -= done;
-		batch_put(&a->queue, b);
-		return r < 0 ? r : 1;
-	}
+	if (b)
+		return read_layer(a, l, b, e);
 	b = a->dirs_ready ? batch_next(&a->queue) : NULL;
-	if (b) {
-		pthread_mutex_unlock(&a->lock);
-		r = write_batch(w, b, e);
-		pthread_mutex_lock(&a->lock);
-		batch_give(&a->queue, b);
-		return r < 0 ? r : 1;
-	}
-	if (a->dirs_ready && a->next_move < a->n_moves) {
-		struct moves *m = &a->moves[a->next_move];
-		uint32_t from = m->next;
-
-		m->next += VARVE_MIN(PLAIN_CHUNK, m->bodies->n - from);
-		if (m->next == m->bodies->n)
-			a->next_move++;
-		pthread_mutex_unlock(&a->lock);
-		r = move_bodies(w, m, from, VARVE_MIN(from + PLAIN_CHUNK, m->bodies->n), e);
-		pthread_mutex_lock(&a->lock);
-		return r < 0 ? r : 1;
-	}
-	if (a->dirs_ready && a->next_plain < n_inodes) {
-		uint32_t from = a->next_plain;
-		uint32_t to = from + VARVE_MIN(PLAIN_CHUNK, n_inodes - from);
-
-		a->next_plain = to;
-		pthread_mutex_unlock(&a->lock);
-		r = write_plain(w, from, to, e);
-		pthread_mutex_lock(&a->lock);
-		return r < 0 ? r : 1;
-	}
+	if (b)
+		return write_first(w, a, b, e);
+	if (a->dirs_ready && a->next_move < a->n_moves)
+		return move_some(w, a, e);
+	if (a->dirs_ready && plain)
+		return write_some_plain(w, a, e);
 	if (l && !a->queue.n)
 		return varve_fail_oom(e); /* not even one buffer */
-	return a->dirs_ready && !a->layers_left && a->next_move == a->n_moves &&
-			       a->next_plain >= n_inodes
-		       ? 2
-		       : 0;
+	return a->dirs_ready && !a->layers_left && a->next_move == a->n_moves && !plain ? 2 : 0;
 }
 
 static void work(struct apply_worker *w, struct apply *a)

@@ -391,7 +391,7 @@ static int carry_all(struct carry *c, struct varve_err *e)
 {
 	int x = 0;
 
-	if (strcmp(c->opt->name, "root"))
+	if (strcmp(c->opt->name, "root") != 0)
 		x = carry_user(c, e);
 	if (x < 0)
 		return x;
@@ -439,7 +439,7 @@ int varve_user_check(const struct varve_user_options *opt, struct varve_err *e)
 		return x;
 	carry_begin(&c);
 	x = open_from(&c, e);
-	if (x >= 0 && strcmp(own.name, "root"))
+	if (x >= 0 && strcmp(own.name, "root") != 0)
 		x = read_user(&c, e);
 	carry_end(&c);
 	return x;

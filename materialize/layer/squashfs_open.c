@@ -183,9 +183,11 @@ static int find_place(struct squashfs *q, struct squashfs_file *f, struct varve_
 static int check_same(const struct squashfs_file *f, const sqfs_inode_generic_t *inode,
 		      struct varve_err *e)
 {
+	const void *one = &f->inode->data, *two = &inode->data; /* read into zeroed memory */
+
 	if (f->inode->base.type != inode->base.type ||
 	    f->inode->payload_bytes_used != inode->payload_bytes_used ||
-	    memcmp(&f->inode->data, &inode->data, sizeof(inode->data)) != 0)
+	    memcmp(one, two, sizeof(inode->data)) != 0)
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "squashfs: two different files have the inode number %u",
 				  f->number);

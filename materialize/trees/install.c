@@ -65,7 +65,7 @@ static int check_reference(const struct job *j, const struct tree *t, struct var
 			"and keeps it for \"varve rollback\", --name installs beside it",
 			TEXT_SAFE(j->roots.path), TEXT_SAFE(t->directory));
 	}
-	if (mine && in->reference && strcmp(mine, in->reference))
+	if (mine && in->reference && strcmp(mine, in->reference) != 0)
 		return varve_fail(
 			e, VARVE_E_CONFLICT,
 			"label %s: belongs to %s, not to %s; install it under another one "

@@ -258,7 +258,7 @@ static int check_previous(const struct roots *r, const struct tree_scan *s, cons
 	for (size_t i = 0; i < s->n && x >= 0; i++) {
 		const struct tree *t = &s->trees[i];
 
-		if (t->kind != TREE_PREVIOUS || t->odd || strcmp(t->label, label))
+		if (t->kind != TREE_PREVIOUS || t->odd || strcmp(t->label, label) != 0)
 			continue;
 		n++;
 		x = check_deletable(r, t, opt, e);

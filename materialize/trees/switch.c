@@ -245,7 +245,7 @@ static int rollback(const struct roots *r, const struct tree_scan *s,
 				  "%s: there is no switch and no replacing install to undo",
 				  TEXT_SAFE(r->path));
 	t = tree_by_inode(s, undo.ino);
-	if (!t || t->kind > TREE_PREVIOUS || strcmp(t->label, undo.label))
+	if (!t || t->kind > TREE_PREVIOUS || strcmp(t->label, undo.label) != 0)
 		return varve_fail(e, VARVE_E_NOTFOUND, "%s: the tree to go back to is gone",
 				  TEXT_SAFE(undo.label));
 	if (t->kind == TREE_PREVIOUS)
@@ -284,7 +284,7 @@ static int rollback_to(const struct roots *r, const struct tree_scan *s, const c
 	for (size_t i = 0; i < s->n; i++) {
 		const struct tree *t = &s->trees[i];
 
-		if (t->kind != TREE_PREVIOUS || strcmp(t->label, label))
+		if (t->kind != TREE_PREVIOUS || strcmp(t->label, label) != 0)
 			continue;
 		if (generation ? t->generation == generation
 			       : !old || t->generation > old->generation)

@@ -243,7 +243,7 @@ int swap_run(const struct roots *r, const struct swap *s, struct varve_err *e)
 	int x;
 
 	if (inode_at(r, s->src) != s->new_ino || inode_at(r, s->slot) != s->old_ino ||
-	    (s->old_ino && strcmp(s->src, s->out) && inode_at(r, s->out)))
+	    (s->old_ino && strcmp(s->src, s->out) != 0 && inode_at(r, s->out)))
 		return varve_fail(
 			e, VARVE_E_CONFLICT,
 			"%s: somebody else changes trees here; nothing was moved, try again",
@@ -269,7 +269,7 @@ static int recover(const struct roots *r, const struct swap *s, struct varve_err
 
 	if (slot == s->new_ino) {
 		/* The new tree is in place. The old one may still have the name in between. */
-		if (s->old_ino && src == s->old_ino && strcmp(s->src, s->out) &&
+		if (s->old_ino && src == s->old_ino && strcmp(s->src, s->out) != 0 &&
 		    rename_new(r, s->src, s->out))
 			return fail_rename(r, s->src, s->out, e);
 		return finish(r, s, e);

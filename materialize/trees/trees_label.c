@@ -72,7 +72,7 @@ bool label_from_directory(const char *directory, enum tree_kind *ret_kind, char 
 		(void)snprintf(label, 256, "%s", directory + strlen(prefix));
 		return true;
 	}
-	if (directory[0] != '.' || strncmp(directory + 1, prefix, strlen(prefix)))
+	if (directory[0] != '.' || strncmp(directory + 1, prefix, strlen(prefix)) != 0)
 		return false;
 	p = directory + 1 + strlen(prefix);
 	if (parse_hidden(p, ".old.", label, &rest) &&

@@ -88,9 +88,9 @@ int tree_records_update(const struct roots *r, const char *const *del, struct va
 		in.state = state_of(t->kind);
 		in.dev = (uint64_t)st.st_dev;
 		in.generation = t->kind == TREE_PREVIOUS ? t->generation : in.generation;
-		if (strcmp(in.directory, t->record->directory) || in.state != t->record->state ||
-		    in.dev != t->record->dev || in.generation != t->record->generation ||
-		    tree_is_remembered(&s, t))
+		if (strcmp(in.directory, t->record->directory) != 0 ||
+		    in.state != t->record->state || in.dev != t->record->dev ||
+		    in.generation != t->record->generation || tree_is_remembered(&s, t))
 			put[n_put++] = in;
 	}
 	if (n_put || n_ids)

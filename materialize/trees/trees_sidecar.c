@@ -113,7 +113,7 @@ static int parse_sidecar(const struct buf *b, struct varve_install_record *in)
 	if (x < 0)
 		return x;
 	text = json_str(json_get(j, "schema"));
-	if (!text || strcmp(text, SIDECAR_SCHEMA))
+	if (!text || strcmp(text, SIDECAR_SCHEMA) != 0)
 		return -VARVE_E_FORMAT;
 	in->id = copy_str(j, "id", &oom);
 	in->label = copy_str(j, "label", &oom);

@@ -188,7 +188,7 @@ bool tree_has_mount(const struct roots *r, const struct tree *t, bool *ret_at, c
 		if (!p)
 			continue;
 		unescape_octal(p);
-		if (strncmp(p, path, n) || (p[n] && p[n] != '/'))
+		if (strncmp(p, path, n) != 0 || (p[n] && p[n] != '/'))
 			continue;
 		*ret_at = !p[n];
 		(void)text_escape_str(p, mount, 256);
