@@ -72,6 +72,8 @@ static const char *const kind_names[] = {
 	[OPT_DURATION] = "duration", [OPT_CHOICE] = "choice", [OPT_PLATFORM] = "platform",
 };
 
+_Static_assert(ARRAY_SIZE(kind_names) == OPT_ROWS, "every kind of option has a name");
+
 static void dump_rows(const char *command, const struct opt_row *rows, size_t n)
 {
 	struct opt_walk walk = opt_walk(rows, n);

@@ -2,6 +2,7 @@
 /* Option rows -> getopt_long -> members of a struct. */
 #include "cli/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -52,8 +53,7 @@ bool opt_next(struct opt_walk *w, struct opt_row *ret)
 			ret->offset += offset;
 			return true;
 		}
-		if (w->depth == sizeof(w->level) / sizeof(w->level[0]))
-			abort(); /* the tables of a command do not depend on input */
+		assert(w->depth < sizeof(w->level) / sizeof(w->level[0]));
 		w->level[w->depth].next = row->list->rows;
 		w->level[w->depth].end = row->list->rows + row->list->n;
 		w->level[w->depth++].offset = offset + row->offset;

@@ -6,6 +6,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 #include "store/layout.h"
 #include "store/lock.h"
 #include "store/store.h"
@@ -70,6 +71,7 @@ int lease_add(struct lease *l, const struct varve_digest *d, struct varve_err *e
 	struct varve_digest *grown;
 	int r;
 
+	assert(varve_digest_is_set(d));
 	if (l->fd < 0 || is_listed(l, d))
 		return 0;
 	r = lock_acquire(&lock, l->store->root, LOCK_SH, l->store->ctx, e);

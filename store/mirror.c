@@ -292,6 +292,9 @@ static const char *const state_names[] = {
 	[VARVE_INSTALL_PREVIOUS] = "previous",
 };
 
+_Static_assert(VARVE_ARRAY_SIZE(state_names) == VARVE_INSTALL_PREVIOUS + 1,
+	       "every state of an install has a name");
+
 static void write_install(struct jsonw *w, const struct varve_install_record *in)
 {
 	char text[84];

@@ -13,6 +13,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,6 +91,9 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("name", nargs="*")
     o = parser.parse_args()
+    # Of a shell's background job these may be ignored, which programs inherit; tests send them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     folder = o.folder.resolve()
     jobs = split(folder, o.name)
     if o.list:

@@ -19,6 +19,7 @@
 #include "materialize/disk/sync_ahead.h"
 #include "store/base/compiler.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 #include "store/blob.h"
 
 #define BATCHES_MAX   24u /* inflated and not yet written: 24 MiB */
@@ -104,6 +105,7 @@ static struct layer *claim_layer(struct apply *a)
 {
 	struct layer *fresh = NULL;
 
+	assert_locked(&a->lock);
 	/* One that was begun goes on first: at most one open stream a thread. */
 	for (uint32_t i = 0; i < a->n_layers; i++) {
 		struct layer *l = &a->layers[i];
@@ -125,6 +127,7 @@ static bool progress_due(struct apply_worker *w, struct apply *a, bool last,
 	struct timespec ts;
 	int64_t now;
 
+	assert_locked(&a->lock);
 	a->written += w->written;
 	sync_ahead_wrote(a->shared.opt->ahead, w->dirty);
 	w->written = w->dirty = 0;
@@ -162,6 +165,7 @@ static bool report(struct apply_worker *w, struct apply *a, bool last)
 
 static void fail_all(struct apply *a, const struct varve_err *e)
 {
+	assert_locked(&a->lock);
 	if (!a->failed)
 		a->err = *e;
 	a->failed = true;
@@ -203,6 +207,7 @@ static int read_layer(struct apply *a, struct layer *l, struct batch *b, struct 
 	}
 	l->claimed = false;
 	l->done = done;
+	assert(!done || a->layers_left);
 	a->layers_left -= done;
 	batch_put(&a->queue, b);
 	return r < 0 ? r : 1;
@@ -255,6 +260,7 @@ static int work_once(struct apply_worker *w, struct apply *a, struct varve_err *
 	struct layer *l;
 	struct batch *b;
 
+	assert_locked(&a->lock);
 	if (!a->dirs_started)
 		return make_directories(w, a, e);
 	l = claim_layer(a);

@@ -8,6 +8,7 @@
 
 #include "store/base/compiler.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 
 #define WINDOW_BYTES (256u << 10) /* one inflate: fits the second-level cache */
 
@@ -67,6 +68,7 @@ int apply_cut(struct apply_shared *a, struct layer *l, struct batch *b, struct v
 		size_t n;
 		int r = 0;
 
+		assert(l->next_done < in->body_len);
 		if (!l->next_done && batch_ends_before(b, in->body_len))
 			break;
 		skip_to(l, in->body_off + l->next_done);

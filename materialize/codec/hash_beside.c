@@ -7,6 +7,7 @@
 
 #include "store/base/err.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 
 struct hash_beside {
 	struct hash *hash; /* of whoever has taken the bytes */
@@ -70,6 +71,7 @@ int hash_beside_new(struct hash_beside **ret, enum varve_algo algo, bool beside,
 /* Until all bytes so far are hashed: what nobody has begun, here and now. Holds the lock. */
 static void settle(struct hash_beside *h)
 {
+	assert_locked(&h->lock);
 	if (h->p) {
 		const void *p = h->p;
 

@@ -3,10 +3,12 @@
 #include "materialize/disk/dir_cache.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "store/base/err.h"
 #include "store/base/fsx.h"
+#include "store/base/invariant.h"
 
 int dir_cache_init(struct dir_cache *c, unsigned slots, const struct dir_names *names,
 		   struct varve_err *e)
@@ -42,6 +44,7 @@ int dir_cache_get(struct dir_cache *c, uint32_t id)
 	if (c->slots[slot].fd >= 0 && c->slots[slot].id == id)
 		return c->slots[slot].fd;
 	name = c->names->name(c->names->user, id, &parent);
+	assert(parent != id && !strchr(name, '/'));
 	/* As deep as a path may be; a frame is small. */
 	above = dir_cache_get(c, parent);
 	if (above < 0)

@@ -3,6 +3,7 @@
 #include "materialize/layer/batch.h"
 
 #include "store/base/compiler.h"
+#include "store/base/invariant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct body_file *body_file_new(uint64_t remaining)
 
 bool body_file_less(struct body_file *f, uint64_t n)
 {
+	assert(n && atomic_load(&f->remaining) >= n);
 	return atomic_fetch_sub(&f->remaining, n) == n;
 }
 
@@ -64,6 +66,7 @@ size_t batch_add(struct batch *b, const struct body *body, uint64_t off, const v
 	struct batch_piece *piece = b->n_pieces ? &b->pieces[b->n_pieces - 1] : NULL;
 	size_t k = VARVE_MIN(n, (size_t)batch_room(b));
 
+	assert(k && off <= body->len && n <= body->len - off);
 	/* Bytes that continue the last piece make it longer. */
 	if (!piece || piece->body.id != body->id || piece->off + piece->n != off) {
 		piece = add_piece(b);
@@ -119,6 +122,7 @@ struct batch *batch_take(struct batch_queue *q)
 
 void batch_put(struct batch_queue *q, struct batch *b)
 {
+	assert(!b->next);
 	*q->last = b;
 	q->last = &b->next;
 }
@@ -138,6 +142,7 @@ struct batch *batch_next(struct batch_queue *q)
 
 void batch_give(struct batch_queue *q, struct batch *b)
 {
+	assert(!b->next && q->n);
 	b->next = q->empty;
 	q->empty = b;
 }

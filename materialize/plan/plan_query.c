@@ -5,6 +5,7 @@
 #include "materialize/plan/plan.h"
 #include "store/base/compiler.h"
 #include "store/base/err.h"
+#include "store/base/invariant.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
@@ -46,6 +47,7 @@ int plan_path(const struct varve_plan *p, uint32_t name, struct buf *b)
 
 static const struct plan_inode *inode_of(const struct varve_plan *p, uint32_t name)
 {
+	assert(name < p->n_names && p->names[name].inode < p->n_inodes);
 	return &p->inodes[p->names[name].inode];
 }
 
@@ -53,6 +55,7 @@ static uint32_t child_of(const struct varve_plan *p, uint32_t dir, struct span s
 {
 	uint32_t i = p->names[dir].first_child;
 
+	assert(dir < p->n_names);
 	while (i != PLAN_NONE && !span_eq(s, p->names[i].name))
 		i = p->names[i].next_sibling;
 	return i;

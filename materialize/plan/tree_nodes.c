@@ -7,6 +7,7 @@
 #include "materialize/plan/tree_internal.h"
 #include "store/base/arena.h"
 #include "store/base/err.h"
+#include "store/base/invariant.h"
 
 #define FIRST_BUCKETS 1024u
 
@@ -151,6 +152,8 @@ int tree_add(struct tree *t, uint32_t dir, const char *name, size_t n, uint32_t 
 	uint32_t depth = 0;
 	int r;
 
+	assert(dir == PLAN_NONE || dir < t->n_nodes);
+	assert(n <= UINT32_MAX && !memchr(name, '/', n));
 	if (dir != PLAN_NONE) {
 		path_len = (uint64_t)t->nodes[dir].path_len + 1 + n;
 		depth = t->nodes[dir].depth + 1;
@@ -253,6 +256,7 @@ void tree_remove(struct tree *t, uint32_t node)
 {
 	struct tree_node *x = &t->nodes[node];
 
+	assert(node < t->n_nodes && node != PLAN_ROOT);
 	drop_children(t, node);
 	if (x->prev != PLAN_NONE)
 		t->nodes[x->prev].next = x->next;

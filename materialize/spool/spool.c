@@ -15,6 +15,7 @@
 #include "store/base/err.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 #include "store/base/log.h"
 
 #define BATCHES_MAX 16u /* filled and not yet written, all layers together: 16 MiB */
@@ -27,6 +28,7 @@ static void write_or_wait(struct spool_layer *l)
 {
 	struct batch *b = batch_next(&l->sp->queue);
 
+	assert_locked(&l->sp->lock);
 	if (b)
 		spool_write(l->sp, b, &l->dirs);
 	else

@@ -9,6 +9,7 @@
 #include "materialize/disk/sync_ahead.h"
 #include "store/base/fsx.h"
 #include "store/base/hash.h"
+#include "store/base/invariant.h"
 #include "store/base/log.h"
 
 int spool_create_body(const struct spool_layer *l, struct dir_cache *dirs, const struct body *b)
@@ -41,6 +42,7 @@ static int write_piece(struct spool_layer *l, struct dir_cache *dirs, const stru
 {
 	int fd, r;
 
+	assert(p->body.file || (p->off == 0 && p->n == p->body.len));
 	if (p->body.file)
 		return fsx_pwrite_all(p->body.file->fd, bytes, p->n, p->off);
 	fd = spool_create_body(l, dirs, &p->body);
@@ -87,6 +89,8 @@ void spool_write(struct varve_spool *sp, struct batch *b, struct dir_cache *dirs
 	struct spool_layer *l = b->layer;
 	struct sync_ahead *ahead = sp->ahead;
 
+	assert_locked(&sp->lock);
+	assert(l->pending);
 	pthread_mutex_unlock(&sp->lock);
 	write_batch(b, dirs);
 	sync_ahead_wrote(ahead, b->used);

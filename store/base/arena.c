@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "store/base/compiler.h"
+#include "store/base/invariant.h"
 
 #define CHUNK_FIRST (16u << 10)
 #define CHUNK       (64u << 10)
@@ -21,6 +22,7 @@ void *arena_alloc(struct arena **a, size_t n, size_t align)
 	struct arena *c = *a;
 	size_t at = c ? (c->used + align - 1) / align * align : 0;
 
+	assert(align && !(align & (align - 1)) && align <= _Alignof(max_align_t));
 	if (!c || at > c->cap || n > c->cap - at) {
 		size_t cap = VARVE_MAX(n, c ? (size_t)CHUNK : (size_t)CHUNK_FIRST);
 

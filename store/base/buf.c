@@ -3,6 +3,7 @@
 #include "store/base/buf.h"
 
 #include "store/base/err.h"
+#include "store/base/invariant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,7 @@ char *buf_room(struct buf *b, size_t n)
 
 	if (b->error)
 		return NULL;
+	assert(b->p && (!b->cap || b->n < b->cap));
 	if (n > b->max || b->n > b->max - n) {
 		b->error = -VARVE_E_LIMIT;
 		return NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The streaming JSON writer. */
+#include "store/base/invariant.h"
 #include "store/base/json.h"
 #include "store/base/text.h"
 
@@ -85,6 +86,7 @@ static void close_value(struct jsonw *w, char bracket)
 {
 	bool had_members = w->need_comma;
 
+	assert(w->depth);
 	w->depth--;
 	if (had_members)
 		new_line(w);

@@ -3,6 +3,7 @@
 #include "store/index/index_internal.h"
 
 #include "store/base/err.h"
+#include "store/base/invariant.h"
 #include "store/index/crc32c.h"
 
 #include <endian.h>
@@ -65,7 +66,10 @@ int index_put(struct index_txn *t, enum index_table table, const void *key, size
 	MDB_val k = {n, (void *)(uintptr_t)key}, v = {value_n + VALUE_HEAD, NULL};
 	uint32_t crc = htole32(value_crc(table, key, n, value, value_n));
 	unsigned char *p;
-	int rc = mdb_put(t->txn, t->ix->dbi[table], &k, &v, MDB_RESERVE);
+	int rc;
+
+	assert(n && n <= INDEX_KEY_MAX);
+	rc = mdb_put(t->txn, t->ix->dbi[table], &k, &v, MDB_RESERVE);
 
 	if (rc == MDB_MAP_FULL)
 		t->map_full = true;

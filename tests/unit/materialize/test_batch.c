@@ -38,7 +38,7 @@ static void small_bodies_stay_whole(void **state VARVE_UNUSED)
 
 static void pieces_grow_and_begin_anew(void **state VARVE_UNUSED)
 {
-	struct body one = {.id = 7, .len = 30}, two = {.id = 8, .len = 10};
+	struct body one = {.id = 7, .len = 30}, two = {.id = 8, .len = 40};
 	struct batch_queue q;
 	struct batch *b;
 
