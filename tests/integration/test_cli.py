@@ -333,7 +333,7 @@ class Progress(Case):
                 process.send_signal(number)
             began = time.monotonic()
             _, err = process.communicate(timeout=20)
-            self.assertEqual(process.returncode, 130, err)
+            self.assertEqual(process.returncode, 128 + sent[-1], err)
             self.assertLess(time.monotonic() - began, 2)
             if len(sent) == 1:
                 self.assertIn(b"varve: pull", err.splitlines()[-1])
