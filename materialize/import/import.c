@@ -170,11 +170,26 @@ static bool has_member(struct members *m, const char *name)
 /* 1: neither form of an archive of images. */
 static int import_members(struct import *im, struct members *m, struct varve_err *e)
 {
-	if (has_member(m, "oci-layout") && has_member(m, "index.json"))
-		return import_layout(im, m, e);
-	if (has_member(m, "manifest.json"))
+	bool docker = has_member(m, "manifest.json");
+	struct varve_err why = VARVE_ERR_INIT;
+	char text[400];
+	int r;
+
+	if (!has_member(m, "oci-layout") || !has_member(m, "index.json"))
+		return docker ? import_docker(im, m, e) : 1;
+	r = import_layout(im, m, docker ? &why : e);
+	if (r >= 0 || !docker)
+		return r;
+	if (r == -VARVE_E_FORMAT) {
+		/* Some versions of docker save write an index that says nothing; what docker load
+		 * reads is right. */
+		log_warn(im->ctx, "import", "%s; manifest.json beside it is taken instead",
+			 varve_err_text(&why, text, sizeof(text)));
 		return import_docker(im, m, e);
-	return 1;
+	}
+	if (e)
+		*e = why;
+	return r;
 }
 
 static int import_directory(struct import *im, int fd, struct varve_err *e)

@@ -120,8 +120,11 @@ static int build(struct archive *a, const json *image, struct varve_digest *ret,
 	struct oci_config *c = NULL;
 	struct varve_digest d;
 	const char *name;
-	int r = json_need_str(image, "manifest.json", "Config", &name, e);
+	int r = 0;
 
+	name = json_str(json_get_nocase(image, "Config"));
+	if (!name)
+		r = varve_fail(e, VARVE_E_FORMAT, "manifest.json: an image without \"Config\"");
 	buf_init(&config, OCI_CONFIG_MAX);
 	buf_init(&manifest, OCI_DOC_MAX);
 	if (r == 0)
@@ -136,7 +139,8 @@ static int build(struct archive *a, const json *image, struct varve_digest *ret,
 	if (r < 0)
 		return r;
 	layers = calloc(c->n_diff_ids + 1, sizeof(*layers));
-	r = layers ? get_layers(a, json_get(image, "Layers"), c, layers, e) : varve_fail_oom(e);
+	r = layers ? get_layers(a, json_get_nocase(image, "Layers"), c, layers, e)
+		   : varve_fail_oom(e);
 	if (r == 0)
 		r = import_document(a->im, &a->blobs, VARVE_BLOB_CONFIG, &config, NULL, &d, e);
 	if (r == 0)
@@ -149,7 +153,7 @@ static int build(struct archive *a, const json *image, struct varve_digest *ret,
 
 static bool is_selected(const json *image, const char *select)
 {
-	const json *tag = json_first(json_get(image, "RepoTags"));
+	const json *tag = json_first(json_get_nocase(image, "RepoTags"));
 
 	for (; tag; tag = json_next(tag))
 		if (json_str(tag) && !strcmp(json_str(tag), select))
@@ -159,7 +163,7 @@ static bool is_selected(const json *image, const char *select)
 
 static int import_one(struct archive *a, const json *image, bool alone, struct varve_err *e)
 {
-	const json *tag = json_first(json_get(image, "RepoTags"));
+	const json *tag = json_first(json_get_nocase(image, "RepoTags"));
 	const char *names[NAMES_MAX + 1];
 	struct import_image out = {.kind = "docker-archive", .names = names};
 	char made[800];
@@ -193,7 +197,8 @@ static int fail_choice(const struct archive *a, const json *list, int code, cons
 
 	buf_init(&b, 1024);
 	for (image = json_first(list); image; image = json_next(image))
-		for (tag = json_first(json_get(image, "RepoTags")); tag; tag = json_next(tag))
+		for (tag = json_first(json_get_nocase(image, "RepoTags")); tag;
+		     tag = json_next(tag))
 			if (json_str(tag))
 				buf_printf(&b, "%s%s", b.n ? ", " : "", TEXT_SAFE(json_str(tag)));
 	return varve_fail(e, code, "%s: %s; it has: %s", TEXT_SAFE(a->im->path), what,

@@ -222,11 +222,11 @@ static size_t docker_names(const struct layout *l, const struct varve_digest *co
 	size_t n = 0;
 
 	for (image = json_first(l->docker); image; image = json_next(image)) {
-		const char *path = json_str(json_get(image, "Config"));
+		const char *path = json_str(json_get_nocase(image, "Config"));
 
 		if (!path || !strstr(path, DIGEST_HEX(config)))
 			continue;
-		tag = json_first(json_get(image, "RepoTags"));
+		tag = json_first(json_get_nocase(image, "RepoTags"));
 		for (; tag && n < max; tag = json_next(tag))
 			if (json_str(tag))
 				names[n++] = json_str(tag);

@@ -126,6 +126,18 @@ const json *json_get(const json *j, const char *key)
 	return NULL;
 }
 
+const json *json_get_nocase(const json *j, const char *key)
+{
+	const json *exact = json_get(j, key);
+
+	if (exact || !cJSON_IsObject(j))
+		return exact;
+	for (const json *c = j->child; c; c = c->next)
+		if (strcasecmp(c->string, key) == 0)
+			return cJSON_IsNull(c) ? NULL : c;
+	return NULL;
+}
+
 bool json_has_nocase(const json *j, const char *key)
 {
 	if (!cJSON_IsObject(j))

@@ -33,6 +33,9 @@ bool json_is_object(const json *j);
 bool json_is_array(const json *j);
 /* Member by exact key; NULL if j is no object or has none. An explicit null counts as none. */
 const json *json_get(const json *j, const char *key);
+/* The same for documents that Go programs read: a key in another case counts where the exact one is
+ * not there. */
+const json *json_get_nocase(const json *j, const char *key);
 /* True if a member has the key in any case: to detect ambiguous documents. */
 bool json_has_nocase(const json *j, const char *key);
 size_t json_len(const json *array_or_object);

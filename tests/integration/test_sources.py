@@ -14,7 +14,7 @@ import tarfile
 import unittest
 
 from support import Case, Tar, compress, digest_of, need_root, oracle, samples
-from support.image import Layout
+from support.image import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Layout
 
 
 def rootfs():
@@ -453,6 +453,56 @@ class Sources(Case):
         self.varve.run("import", path)
         self.varve.run("install", "example.com/x:1")
         self.assertSameTree(self.varve.tree("example.com/x:1"), oracle.umoci_unpack(layout.path, "x", self.path("b")))
+
+    def test_docker_archive_with_keys_in_another_case(self):
+        """Go programs write and read them so; podman and skopeo take it."""
+        one = rootfs().bytes()
+        archive = io.BytesIO()
+        config = json.dumps(self.config([one])).encode()
+        listing = json.dumps([{"config": "config.json", "repoTags": ["a:1"], "layers": ["layer.tar"]}]).encode()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name, data in (("layer.tar", one), ("config.json", config), ("manifest.json", listing)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        path = self.write("d.tar", archive.getvalue())
+        self.assertEqual(self.varve.json("import", path)["images"][0]["reference"], "docker.io/library/a:1")
+        oracle.skopeo_copy(f"docker-archive:{path}", f"oci:{self.path('o')}:x")
+
+    def test_docker_archive_with_a_useless_index(self):
+        """docker save of 25.0.0 to 25.0.2: an index without manifests, or a manifest without layers; manifest.json is right."""
+        one = rootfs().bytes()
+        config = json.dumps(self.config([one])).encode()
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": None,
+                               "config": {"mediaType": OCI_CONFIG, "digest": digest_of(config), "size": len(config)}}).encode()
+        named = [{"mediaType": OCI_MANIFEST, "digest": digest_of(manifest), "size": len(manifest),
+                  "annotations": {"io.containerd.image.name": "docker.io/library/x:1"}}]
+        blob = "blobs/sha256/%s"
+        for manifests, tags, want in ((None, None, "localhost/d:latest"), (named, ["x:1"], "x:1")):
+            files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+                     "index.json": json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}).encode(),
+                     "manifest.json": json.dumps([{"Config": blob % digest_of(config)[7:], "RepoTags": tags,
+                                                   "Layers": [blob % digest_of(one)[7:]]}]).encode()}
+            files.update({blob % digest_of(data)[7:]: data for data in (one, config, manifest)})
+            archive = io.BytesIO()
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                for name, data in files.items():
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+            varve = self.new_varve()
+            path = self.write("d.tar", archive.getvalue())
+            result = varve.run("import", path)
+            self.assertIn("manifest.json beside it is taken instead", result.err)
+            varve.run("install", want)
+            self.assertTrue((varve.tree(want) / "bin").exists())
+            # Without it the index counts, and says what is wrong.
+            del files["manifest.json"]
+            folder = self.path("folder" + str(len(tags or [])))
+            for name, data in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_bytes(data)
+            self.assertIn("has no list", varve.run("import", folder, status=4).err)
 
     def test_bad_docker_archive(self):
         one = rootfs().bytes()
