@@ -53,6 +53,7 @@ struct job {
 	char canonical[800], label[512];
 	char image[800], tag[256]; /* as hooks know it */
 	bool is_file, pulled, imported;
+	bool already; /* the tree was there, of this image and made in the same way */
 	char what[VARVE_DIGEST_STR_MAX]; /* the manifest that a pull brought or a file became */
 	struct varve_image_list images;
 	struct varve_pull_result pull;
@@ -203,6 +204,46 @@ static void find_source(const struct job *job, struct varve_image_list *ret,
 		to->target = &job->pull.target;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* The tree that this install would make, if it is there; what was changed in it since does not
+ * matter. What is wrong with the roots dir is told by the install. */
+static void find_installed(struct job *job)
+{
+	const struct varve_digest *manifest = &job->images.items[0].manifest;
+	struct varve_tree_list trees = {0};
+
+	if (varve_trees(job->c->store, job->finish.roots, &trees, NULL) < 0)
+		return;
+	for (size_t i = 0; i < trees.n && !job->already; i++) {
+		const struct varve_tree *t = &trees.items[i];
+
+		if (!t->ours || t->previous || strcmp(t->label, job->label) != 0 ||
+		    !same_text(t->reference, job->canonical) ||
+		    !varve_digest_equal(&t->manifest, manifest) ||
+		    !same_text(t->settings, job->settings))
+			continue;
+		job->already = true;
+		job->result.active = t->active;
+		(void)snprintf(job->result.path, sizeof(job->result.path), "%s/%s",
+			       job->finish.roots, t->directory);
+	}
+	varve_tree_list_free(&trees);
+}
+
+/* The numbers that the install gave, as far as the image alone says them. */
+static void result_of_plan(struct job *job)
+{
+	struct varve_plan_summary s;
+
+	varve_plan_summary(job->plan, &s);
+	job->result.entries = s.entries;
+	job->result.bytes = s.bytes;
+}
+
 static int build(struct job *job, struct varve_err *e)
 {
 	const struct install_options *o = job->o;
@@ -219,6 +260,12 @@ static int build(struct job *job, struct varve_err *e)
 	r = varve_plan_new(&job->plan, job->c->store, &job->images.items[0], &plan_options, e);
 	if (r < 0)
 		return r;
+	if (!o->force)
+		find_installed(job);
+	if (job->already) {
+		result_of_plan(job);
+		return 0;
+	}
 	if (!job->c->g.json)
 		looking_warn(job->c, job->plan, WARNINGS_SAID);
 	to.label = job->label;
@@ -236,6 +283,13 @@ static int build(struct job *job, struct varve_err *e)
 	to.user = job;
 	r = varve_install(job->c->store, job->plan, &to, &job->result, e);
 	varve_image_list_free(&tagged);
+	if (r == -VARVE_E_EXISTS) /* perhaps the same command was a moment faster */
+		find_installed(job);
+	if (job->already) {
+		*e = (struct varve_err)VARVE_ERR_INIT;
+		result_of_plan(job);
+		r = 0;
+	}
 	return r;
 }
 
@@ -265,6 +319,7 @@ static void job_json(struct varve_json *j, const struct job *job)
 	varve_json_str(j, "path", job->result.path);
 	varve_json_str(j, "reference", job->canonical);
 	varve_json_digest(j, "manifest", &job->images.items[0].manifest);
+	varve_json_bool(j, "installed_already", job->already);
 	varve_json_bool(j, "replaced", job->result.replaced);
 	varve_json_bool(j, "active", job->result.active);
 	varve_json_u64(j, "entries", job->result.entries);
@@ -288,6 +343,12 @@ static void job_text(const struct job *job)
 	out_safe(job->label);
 	out_printf("  ");
 	out_safe(job->result.path);
+	if (job->already) {
+		out_printf("  is installed already (%s)%s\n",
+			   DIGEST_TEXT(&job->images.items[0].manifest, job->c->g.verbose > 0),
+			   job->result.active ? ", active" : "");
+		return;
+	}
 	out_printf("  %s, %s%s\n", COUNT(job->result.entries, "entry"),
 		   VARVE_TEXT_SIZE(job->result.bytes), job->result.active ? ", active" : "");
 }
