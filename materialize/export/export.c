@@ -108,6 +108,43 @@ static int guess_format(const struct export *x, enum varve_export_format *ret, s
 			  TEXT_SAFE(x->name));
 }
 
+/* The highest level of compression; 0: it has none. -1: mainline kernels mount no such squashfs. */
+static int level_max(enum varve_export_format f, const char *compressor)
+{
+	static const struct {
+		const char *name;
+		int max;
+	} of[] = {{"gzip", 9}, {"xz", 9}, {"zstd", 22}, {"lz4", 0}};
+
+	if (f == VARVE_EXPORT_TAR_GZ || f == VARVE_EXPORT_WSL)
+		compressor = "gzip";
+	else if (f == VARVE_EXPORT_TAR_ZST || !compressor)
+		compressor = "zstd";
+	for (size_t i = 0; i < VARVE_ARRAY_SIZE(of); i++)
+		if (!strcmp(compressor, of[i].name))
+			return of[i].max;
+	return -1;
+}
+
+static int check_level(const struct export *x, struct varve_err *e)
+{
+	const struct varve_export_options *o = x->opt;
+	const char *form = varve_export_format_name(x->ret->format);
+	int max = level_max(x->ret->format, o->compressor);
+
+	if (max < 0)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "compressor \"%s\": not one of gzip, xz, zstd, lz4",
+				  TEXT_SAFE(o->compressor));
+	if (o->level && !max)
+		return varve_fail(e, VARVE_E_USAGE, "lz4 has no levels; leave the option out");
+	if (o->level < 0 || o->level > max)
+		return varve_fail(e, VARVE_E_USAGE, "level %d: of a %s%s%s it is from 1 to %d",
+				  o->level, form, o->compressor ? " with " : "",
+				  o->compressor ? TEXT_SAFE(o->compressor) : "", max);
+	return 0;
+}
+
 /* An option that would change nothing is a mistake of who gave it. */
 static int check_options(const struct export *x, struct varve_err *e)
 {
@@ -125,9 +162,10 @@ static int check_options(const struct export *x, struct varve_err *e)
 		what = "nothing is compressed, so there is no level";
 	else if (o->plan && (o->plan->strict || o->plan->keep_dirlinks) && !export_is_tree(f))
 		what = "layers are written as they are, so that no rule for a tree goes with it";
-	return what ? varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out",
-				 varve_export_format_name(f), what)
-		    : 0;
+	if (what)
+		return varve_fail(e, VARVE_E_USAGE, "the form %s: %s; leave the option out",
+				  varve_export_format_name(f), what);
+	return levels ? check_level(x, e) : 0;
 }
 
 static int check(struct export *x, struct varve_err *e)

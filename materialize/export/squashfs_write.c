@@ -124,8 +124,7 @@ static int open_compressor(struct writing *w, const struct squashfs_write_option
 	sqfs_compressor_t *guarded;
 
 	if (id < 0)
-		return varve_fail(e, VARVE_E_USAGE,
-				  "compressor \"%s\": not one of gzip, xz, zstd, lz4",
+		return varve_fail(e, VARVE_E_UNSUPPORTED, "compressor %s: libsquashfs has none",
 				  TEXT_SAFE(name));
 	r = sqfs_compressor_config_init(&cfg, (SQFS_COMPRESSOR)id, BLOCK_SIZE, 0);
 	if (r == 0 && id == SQFS_COMP_ZSTD)

@@ -335,6 +335,21 @@ class Exports(Case):
                 self.assertIn("the form", err)
                 self.assertFalse((self.dir / name).exists())
 
+    def test_levels(self):
+        """What no compressor has is said before anything is written; nor is there a form that no kernel mounts."""
+        for name, *options, says in (("x.tar.gz", "--level", "10", "from 1 to 9"), ("x.tar.zst", "--level", "23", "from 1 to 22"),
+                                     ("x.wsl", "--level", "99", "from 1 to 9"), ("x.squashfs", "--level", "99", "from 1 to 22"),
+                                     ("x.squashfs", "--compressor", "gzip", "--level", "10", "from 1 to 9"),
+                                     ("x.squashfs", "--compressor", "lz4", "--level", "1", "no levels"),
+                                     ("x.squashfs", "--compressor", "lzma", "not one of"), ("x.squashfs", "--compressor", "lzo", "not one of")):
+            with self.subTest(f"{name} {options}"):
+                self.assertIn(says, self.varve.run("export", "example.com/all:1", "-o", self.dir / name, *options, status=2).err)
+                self.assertFalse((self.dir / name).exists())
+        for name, *options in (("a.tar.gz", "--level", "9"), ("a.tar.zst", "--level", "19"), ("g.squashfs", "--compressor", "gzip", "--level", "9"),
+                               ("x.squashfs", "--compressor", "xz", "--level", "9"), ("z.squashfs", "--level", "22"),
+                               ("l.squashfs", "--compressor", "lz4")):
+            self.varve.run("export", "example.com/all:1", "-o", self.dir / name, *options)
+
     def test_full_disk(self):
         small = self.tmpfs("1m")
         self.varve.run("export", "example.com/all:1", "-o", small / "x.tar", status=7)
