@@ -161,7 +161,7 @@ static int store_in_helper(const char *helper, const char *registry,
 	jsonw_str(&w, "Username", opt->user);
 	jsonw_str(&w, "Secret", opt->password);
 	jsonw_end_object(&w);
-	r = buf_error(&b) < 0 ? varve_fail(e, VARVE_E_LIMIT, "the password is too long")
+	r = buf_error(&b) < 0 ? buf_fail(&b, e, "the password is too long")
 			      : run_helper(helper, "store", b.p, ctx, e);
 	return r;
 }

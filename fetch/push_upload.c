@@ -60,8 +60,7 @@ static int session_url(struct upload *u, struct varve_err *e)
 	if (location.n && location.p[0] == '/')
 		url_origin(from, &b);
 	buf_add(&b, location.p, location.n);
-	r = buf_error(&b) ? varve_fail(e, VARVE_E_LIMIT, "upload URL is too long")
-			  : url_parse(&to, b.p, e);
+	r = buf_error(&b) ? buf_fail(&b, e, "upload URL is too long") : url_parse(&to, b.p, e);
 	if (r < 0)
 		return varve_wrap(e, r, "%s: place to upload to", call_place(&u->call));
 	/* Behind a proxy that ends TLS registries think they speak http (6.7). */

@@ -49,7 +49,7 @@ static int get(struct index_txn *t, void *user, struct varve_err *e)
 		buf_reset(q->out);
 		buf_add(q->out, v.p, v.n);
 		if (buf_error(q->out) < 0)
-			return varve_fail(e, VARVE_E_LIMIT, "state is larger than expected");
+			return buf_fail(q->out, e, "state is larger than expected");
 	}
 	return r;
 }

@@ -148,7 +148,7 @@ int authwrite_entry(struct authwrite *w, const char *registry, const struct buf 
 	if (!rewrite(w, registry, auth, &out) && !auth)
 		return 0;
 	if (buf_error(&out) < 0)
-		return varve_fail(e, VARVE_E_LIMIT, "%s: the auth file gets too large", w->path);
+		return buf_fail(&out, e, "%s: the auth file gets too large", w->path);
 	r = fsx_replace_file(w->dir, name_of(w), out.p, out.n, 0600, e);
 	return r < 0 ? varve_wrap(e, r, "%s", w->path) : 1;
 }

@@ -42,8 +42,7 @@ static int add_ca(struct http_tls *tls, int dirfd, const char *name, struct varv
 		buf_add(&b, one.p, one.n);
 	}
 	if (buf_error(&b) < 0)
-		return varve_fail(e, VARVE_E_LIMIT, "%s: the CA files are too large",
-				  TEXT_SAFE(name));
+		return buf_fail(&b, e, "%s: the CA files are too large", TEXT_SAFE(name));
 	free(tls->ca_pem);
 	tls->ca_pem = buf_take(&b);
 	return 0;

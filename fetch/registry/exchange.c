@@ -324,7 +324,7 @@ void exchange_send(struct call *c)
 
 	if (!c->redirected)
 		put_target_url(c, !t->endpoint || endpoint_https(t->endpoint));
-	r = buf_error(&c->url) < 0 ? varve_fail(&c->err, VARVE_E_LIMIT, "a URL that is too long")
+	r = buf_error(&c->url) < 0 ? buf_fail(&c->url, &c->err, "a URL that is too long")
 				   : url_parse(&u, c->url.p, &c->err);
 	if (r == 0)
 		r = check_proxy(c, &u);

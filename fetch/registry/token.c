@@ -168,7 +168,7 @@ static int merge_actions(char **held, struct span scope, struct varve_err *e)
 	if (!grown)
 		return 0;
 	if (buf_error(&b) < 0)
-		return varve_fail(e, VARVE_E_LIMIT, "a scope of a challenge is too long");
+		return buf_fail(&b, e, "a scope of a challenge is too long");
 	free(*held);
 	*held = buf_take(&b);
 	return 1;

@@ -160,22 +160,28 @@ static int unpack_to(struct import *im, int in, int out, uint64_t *ret_size, str
 
 /* --- by kind --- */
 
-static bool has_member(struct members *m, const char *name)
+/* 1: it is there, as a file. What is there as something else is none of ours. */
+static int has_member(struct members *m, const char *name, struct varve_err *e)
 {
 	struct import_range range;
+	int r = members_find(m, name, &range, e);
 
-	return members_find(m, name, &range, NULL) == 1;
+	return r == 1 || (r < 0 && err_is_passing(r)) ? r : 0;
 }
 
 /* 1: neither form of an archive of images. */
 static int import_members(struct import *im, struct members *m, struct varve_err *e)
 {
-	bool docker = has_member(m, "manifest.json");
+	int docker = has_member(m, "manifest.json", e);
+	int r = docker < 0 ? docker : has_member(m, "oci-layout", e);
 	struct varve_err why = VARVE_ERR_INIT;
 	char text[400];
-	int r;
 
-	if (!has_member(m, "oci-layout") || !has_member(m, "index.json"))
+	if (r > 0)
+		r = has_member(m, "index.json", e);
+	if (r < 0)
+		return r;
+	if (r == 0)
 		return docker ? import_docker(im, m, e) : 1;
 	r = import_layout(im, m, docker ? &why : e);
 	if (r >= 0 || !docker)

@@ -274,8 +274,10 @@ int members_find(struct members *m, const char *name, struct import_range *ret, 
 
 	buf_init(&b, 64u << 10);
 	if (!clean(&b, span_of("", 0), span_str(name)))
-		return varve_fail(e, VARVE_E_UNSAFE, "%s: the name \"%s\" leaves the archive",
-				  TEXT_SAFE(m->path), TEXT_SAFE(name));
+		return buf_error(&b) ? buf_fail(&b, e, "%s: a name is too long", TEXT_SAFE(m->path))
+				     : varve_fail(e, VARVE_E_UNSAFE,
+						  "%s: the name \"%s\" leaves the archive",
+						  TEXT_SAFE(m->path), TEXT_SAFE(name));
 	return m->dir >= 0 ? find_in_dir(m, b.p, ret, e) : find_in_tar(m, b.p, ret);
 }
 

@@ -107,6 +107,8 @@ static int splice(struct tree *t, uint32_t link, unsigned *n_links, struct span 
 	buf_adds(b, target);
 	buf_addc(b, '/');
 	buf_add(b, rest->p, rest->n);
+	if (buf_error(b) == -ENOMEM)
+		return varve_fail_oom(e);
 	if (buf_error(b) < 0)
 		return too_long(t, e);
 	r = wander(t, 1 + b->n / 64, e);

@@ -143,6 +143,20 @@ int buf_error(const struct buf *b)
 	return b->error;
 }
 
+int buf_fail(const struct buf *b, struct varve_err *e, const char *fmt, ...)
+{
+	char text[300];
+	va_list ap;
+
+	assert(b->error);
+	if (b->error == -ENOMEM)
+		return varve_fail_oom(e);
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return varve_fail(e, VARVE_E_LIMIT, "%s", text);
+}
+
 char *buf_take(struct buf *b)
 {
 	size_t max = b->max;

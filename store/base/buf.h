@@ -30,6 +30,9 @@ void buf_vprintf(struct buf *b, const char *fmt, va_list ap) VARVE_PRINTF(2, 0);
 /* Room for n more bytes at p + n (not counted yet); NULL on failure. */
 char *buf_room(struct buf *b, size_t n);
 int buf_error(const struct buf *b);
+/* The error of a buffer that has one: VARVE_E_LIMIT with a text that says what is too long, or that
+ * there is no memory. */
+int buf_fail(const struct buf *b, struct varve_err *e, const char *fmt, ...) VARVE_PRINTF(3, 4);
 /* Hand the bytes over (free() them); the buffer is empty again. NULL on a sticky error. */
 char *buf_take(struct buf *b);
 

@@ -67,9 +67,11 @@ static int signed_part(const json *sig, size_t body_size, uint64_t *ret_length, 
 		return varve_fail(e, VARVE_E_FORMAT, "signature has no \"protected\"");
 	buf_init(&b, 64u << 10);
 	if (!text_base64url_decode(span_str(prot), &b) || buf_error(&b) < 0) {
+		r = buf_error(&b) ? buf_fail(&b, e, "\"protected\" of a signature is too long")
+				  : varve_fail(e, VARVE_E_FORMAT,
+					       "\"protected\" of a signature is not base64url");
 		buf_done(&b);
-		return varve_fail(e, VARVE_E_FORMAT,
-				  "\"protected\" of a signature is not base64url");
+		return r;
 	}
 	r = json_parse(&head, b.p, b.n, b.max, e);
 	buf_done(&b);
@@ -82,8 +84,10 @@ static int signed_part(const json *sig, size_t body_size, uint64_t *ret_length, 
 	if (*ret_length > body_size)
 		return varve_fail(e, VARVE_E_FORMAT, "signature covers more than there is");
 	if (!text_base64url_decode(span_str(text), tail) || buf_error(tail) < 0)
-		return varve_fail(e, VARVE_E_FORMAT,
-				  "\"formatTail\" of a signature is not base64url");
+		return buf_error(tail)
+			       ? buf_fail(tail, e, "\"formatTail\" of a signature is too long")
+			       : varve_fail(e, VARVE_E_FORMAT,
+					    "\"formatTail\" of a signature is not base64url");
 	return 0;
 }
 
