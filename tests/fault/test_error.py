@@ -12,7 +12,7 @@ NO_SPACE = ("ENOSPC", "EDQUOT")
 
 
 class ErrorCase(States):
-    limit = 25
+    limit = 12
     repeat = {"install": (0, 1), "install cold": (0, 1), "remove": (0, 3), "remove tree": (0, 3)}
 
     def failing(self, name, action, sticky=False):

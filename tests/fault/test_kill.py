@@ -59,7 +59,7 @@ class KillInstallOver(KillCase):
 
 
 class KillReplace(ReplacingStates, KillCase):
-    limit = 120
+    limit = 60
 
     def setUp(self):
         need_root()
