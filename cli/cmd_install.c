@@ -204,34 +204,17 @@ static void find_source(const struct job *job, struct varve_image_list *ret,
 		to->target = &job->pull.target;
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-/* The tree that this install would make, if it is there; what was changed in it since does not
- * matter. What is wrong with the roots dir is told by the install. */
+/* What was changed in the tree since does not matter. */
 static void find_installed(struct job *job)
 {
-	const struct varve_digest *manifest = &job->images.items[0].manifest;
-	struct varve_tree_list trees = {0};
+	struct varve_tree t = {.label = job->label,
+			       .reference = job->canonical,
+			       .manifest = job->images.items[0].manifest,
+			       .settings = job->settings};
 
-	if (varve_trees(job->c->store, job->finish.roots, &trees, NULL) < 0)
-		return;
-	for (size_t i = 0; i < trees.n && !job->already; i++) {
-		const struct varve_tree *t = &trees.items[i];
-
-		if (!t->ours || t->previous || strcmp(t->label, job->label) != 0 ||
-		    !same_text(t->reference, job->canonical) ||
-		    !varve_digest_equal(&t->manifest, manifest) ||
-		    !same_text(t->settings, job->settings))
-			continue;
-		job->already = true;
-		job->result.active = t->active;
-		(void)snprintf(job->result.path, sizeof(job->result.path), "%s/%s",
-			       job->finish.roots, t->directory);
-	}
-	varve_tree_list_free(&trees);
+	job->already = install_is_there(job->c, job->finish.roots, &t, job->result.path,
+					sizeof(job->result.path));
+	job->result.active = job->already && t.active;
 }
 
 /* The numbers that the install gave, as far as the image alone says them. */

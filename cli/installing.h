@@ -16,6 +16,13 @@ struct install_options {
 };
 
 /*
+ * True: there is a tree of the label, made of the same image under the same reference with the same
+ * settings; t->active and path say where. What is wrong with the roots dir is told by the install.
+ */
+bool install_is_there(struct cli *c, const char *roots, struct varve_tree *t, char *path,
+		      size_t size);
+
+/*
  * The tag of an installed tree is pulled again, and the tree built anew under its label: for its
  * platform, from its source, with the users, hooks and settings of the command that made it.
  */

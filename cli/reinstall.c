@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* install --all-outdated: every tree whose tag has moved. */
+/* Trees that are installed again: what is there already, and every tree whose tag has moved. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/installing.h"
 
@@ -37,6 +38,35 @@ static int again_one(struct cli *c, const struct install_options *o, const struc
 	if (c->status == 0)
 		c->status = varve_code_exit(r);
 	return 0;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool install_is_there(struct cli *c, const char *roots, struct varve_tree *t, char *path,
+		      size_t size)
+{
+	struct varve_tree_list trees = {0};
+	bool found = false;
+
+	if (varve_trees(c->store, roots, &trees, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < trees.n && !found; i++) {
+		const struct varve_tree *is = &trees.items[i];
+
+		found = is->ours && !is->previous && same_text(is->label, t->label) &&
+			same_text(is->reference, t->reference) &&
+			same_text(is->settings, t->settings) &&
+			varve_digest_equal(&is->manifest, &t->manifest);
+		if (!found)
+			continue;
+		t->active = is->active;
+		(void)snprintf(path, size, "%s/%s", roots, is->directory);
+	}
+	varve_tree_list_free(&trees);
+	return found;
 }
 
 int reinstall_outdated(struct cli *c, const struct install_options *o, install_again_fn *again,
