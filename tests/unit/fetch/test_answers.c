@@ -189,6 +189,7 @@ static void test_retry_after(void **state)
 		{"Sun, 06 Nov 1993 08:49:37 GMT", true, 0},
 		{"Sun, 06 Foo 1994 08:49:37 GMT", false, 0},
 		{"Sun, 06 Nov 1994 25:49:37 GMT", false, 0},
+		{"Sun, 06 Nov 1994 08:49:37 GMT x", false, 0},
 	};
 	const int64_t now = 784111740; /* 08:49:00 of that day */
 

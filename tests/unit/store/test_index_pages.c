@@ -398,6 +398,26 @@ static void every_damage_has_its_name(void **state)
 		if (!found)
 			fail_msg("%s: nowhere is it said that '%s'", cases[c].name, cases[c].why);
 	}
+	/* A page that is in use has a number that counts, and a key without bytes in it is damage.
+	 */
+	for (size_t at = 0; at + PAGE <= s.m.n; at += PAGE) {
+		unsigned char *p = s.m.p + at;
+		bool used;
+
+		if (get16(FLAGS(p)) != LEAF || get16(LOWER(p)) < 18)
+			continue;
+		number(p);
+		used = pages_check(&s.file, &s.why) == 1;
+		memcpy(p, s.good.p + at, PAGE);
+		no_key(p);
+		assert_int_equal(pages_check(&s.file, &s.why), used);
+		memcpy(p, s.good.p + at, PAGE);
+	}
+	/* Each head has the transactions of its parity. */
+	put64(s.m.p + 144, get64(s.m.p + 144) + 1);
+	put64(s.m.p + PAGE + 144, get64(s.m.p + PAGE + 144) + 1);
+	assert_int_equal(pages_check(&s.file, &s.why), 1);
+	assert_non_null(strstr(s.why, "do not agree"));
 	sample_close(&s);
 }
 
