@@ -16,6 +16,7 @@ struct varve_reference {
 	char path[256];             /* "library/debian" */
 	char tag[129];              /* empty only if a digest is given */
 	struct varve_digest digest; /* wins over the tag for requests */
+	VARVE_ROOM;
 };
 /* VARVE_E_REFERENCE: the message says what is wrong and shows the right form. */
 VARVE_PUBLIC int varve_reference_parse(struct varve_reference *ret, const char *text,
@@ -58,6 +59,7 @@ struct varve_config_check_options {
 struct varve_config_check_result {
 	char path[4096]; /* the file that was read; "": there is none */
 	unsigned errors;
+	VARVE_ROOM;
 };
 /* 0 also with errors found: see the result. VARVE_E_CONFIG: no such file, or no JSON. */
 VARVE_PUBLIC int varve_config_check(const char *path, const struct varve_config_check_options *opt,
@@ -94,11 +96,13 @@ struct varve_registry_status {
 	uint64_t limit, remaining, window_s; /* window 0: not said */
 	const char *source;                  /* whom it counts for; may be NULL */
 	int64_t seen_at;
+	VARVE_ROOM;
 };
 struct varve_registry_status_list {
 	struct varve_registry_status *items;
 	size_t n;
 	void *priv;
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_registry_status(struct varve_store *s,
 				       struct varve_registry_status_list *ret, struct varve_err *e);
@@ -126,6 +130,7 @@ struct varve_pull_result {
 	uint64_t bytes_fetched;       /* of blobs, over the wire */
 	uint64_t bytes_reused;        /* of blobs that were there */
 	char resolved_at[256];        /* host that resolved the tag */
+	VARVE_ROOM;
 };
 /*
  * Several references in one run share connections, tokens and downloads. results has n items; an
@@ -139,6 +144,7 @@ VARVE_PUBLIC int varve_pull(struct varve_store *s, const struct varve_reference 
 struct varve_refetch {
 	struct varve_store *store;
 	const struct varve_pull_options *options;
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_refetch_blob(void *user, const struct varve_digest *d, uint64_t size,
 				    const char *origin, struct varve_err *e);
@@ -157,6 +163,7 @@ struct varve_outdated {
 	bool changed;
 	struct varve_digest now;
 	char error[512];
+	VARVE_ROOM;
 };
 /*
  * HEAD only: do the tags still mean their targets? All questions share connections, tokens and what
@@ -181,6 +188,7 @@ struct varve_push_result {
 	struct varve_digest digest; /* what the tag means now */
 	uint64_t n_blobs, n_present, n_mounted, n_uploaded;
 	uint64_t bytes_uploaded;
+	VARVE_ROOM;
 };
 /*
  * Only what the registry lacks; the manifest last. The tag may be empty in dest (by digest only).

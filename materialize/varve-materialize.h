@@ -33,6 +33,7 @@ struct varve_plan_layer {
 	uint64_t entries;        /* in the layer's toc */
 	uint64_t used_entries;   /* supply something of the final tree */
 	uint64_t used_bytes;
+	VARVE_ROOM;
 };
 struct varve_plan_summary {
 	uint64_t entries, files, directories, symlinks, hardlinks, devices, others;
@@ -42,6 +43,7 @@ struct varve_plan_summary {
 	uint64_t warnings;
 	const struct varve_plan_layer *layers; /* base first; owned by the plan */
 	size_t n_layers;
+	VARVE_ROOM;
 };
 /* image: from varve_store_find. Missing tocs are made by reading the layer once. The plan keeps a
  * lease. */
@@ -96,6 +98,7 @@ VARVE_PUBLIC void varve_spool_free(struct varve_spool *sp); /* accepts NULL */
 /* --- install --- */
 struct varve_losses { /* what could not be kept: without root, or by this file system */
 	uint64_t owners, devices, xattrs, others;
+	VARVE_ROOM;
 };
 #define VARVE_KEEP_NONE UINT32_MAX
 struct varve_install_options {
@@ -133,6 +136,7 @@ struct varve_install_result {
 	bool active;   /* the tree is the active rootfs (an active label was replaced) */
 	uint64_t entries, bytes;
 	struct varve_losses losses;
+	VARVE_ROOM;
 };
 /*
  * VARVE_E_EXISTS (same image, no force), VARVE_E_CONFLICT (label of another reference, or a tree
@@ -167,6 +171,7 @@ struct varve_user_options {
 struct varve_user_result {
 	uint32_t uid, gid; /* in the new tree */
 	bool renumbered;   /* uid or gid differ from the old tree's */
+	VARVE_ROOM;
 };
 /* What can be known before there is a tree: VARVE_E_USAGE (a name that cannot be one),
  * VARVE_E_NOTFOUND (from has no such user). */
@@ -208,6 +213,7 @@ struct varve_hook_options {
 	}
 struct varve_hook_result {
 	unsigned found, failed;
+	VARVE_ROOM;
 };
 /*
  * Run the hooks inside the tree as its root, in namespaces of their own (a user namespace when we
@@ -255,11 +261,13 @@ struct varve_tree {
 	struct varve_platform platform;
 	const char *source, *origin, *settings; /* as in struct varve_install_record */
 	struct varve_digest target;
+	VARVE_ROOM;
 };
 struct varve_tree_list {
 	struct varve_tree *items;
 	size_t n;
 	void *priv;
+	VARVE_ROOM;
 };
 /* Records joined with what is on disk. Unfinished switches are finished or undone first (if
  * writable). */
@@ -289,6 +297,7 @@ struct varve_switch_options {
 struct varve_switch_result {
 	bool already;            /* it was the active one */
 	char from[256], to[256]; /* labels; from is "" if there was no active tree */
+	VARVE_ROOM;
 };
 /* VARVE_E_NOTFOUND names the nearest labels; VARVE_E_BUSY: in use, or something is mounted below
  * it. */
@@ -315,6 +324,7 @@ VARVE_PUBLIC int varve_remove_tree(struct varve_store *s, const char *label,
 struct varve_import_name {
 	char reference[800]; /* canonical */
 	char name[800];      /* familiar */
+	VARVE_ROOM;
 };
 struct varve_imported {
 	const char *kind;      /* "tar", "squashfs", "iso", "oci-layout", "docker-archive" */
@@ -324,6 +334,7 @@ struct varve_imported {
 	struct varve_digest manifest;
 	uint64_t n_blobs;   /* manifest, config, layers */
 	uint64_t bytes_new; /* of blobs that were not in the store before */
+	VARVE_ROOM;
 };
 struct varve_import_options {
 	size_t size;
@@ -373,6 +384,7 @@ VARVE_PUBLIC int varve_import_blob(struct varve_store *s, const char *path,
 struct varve_import_label {
 	char image[256], tag[256], label[512];
 	bool has_extension; /* one of those was there */
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_import_label(const char *path, struct varve_import_label *ret,
 				    struct varve_err *e);
@@ -389,10 +401,10 @@ enum varve_export_format {
 	VARVE_EXPORT_DOCKER, /* docker-archive */
 	VARVE_EXPORT_WSL,
 };
-/* "tar", "tar.gz", "tar.zst", "squashfs", "oci", "oci-tar", "docker-archive", "wsl"; -VARVE_E_USAGE
- * names them. */
 /* The word that varve_export_format_parse() knows; "auto" for a form not chosen yet. */
 VARVE_PUBLIC const char *varve_export_format_name(enum varve_export_format f);
+/* "tar", "tar.gz", "tar.zst", "squashfs", "oci", "oci-tar", "docker-archive", "wsl"; -VARVE_E_USAGE
+ * names them. */
 VARVE_PUBLIC int varve_export_format_parse(enum varve_export_format *ret, const char *text,
 					   struct varve_err *e);
 struct varve_wsl_options {
@@ -401,6 +413,7 @@ struct varve_wsl_options {
 	const void *icon; /* .ico; NULL: none */
 	size_t icon_size;
 	int systemd; /* 1 on, 0 off, -1 as the image says */
+	VARVE_ROOM;
 };
 struct varve_export_options {
 	size_t size;
@@ -426,6 +439,7 @@ struct varve_export_result {
 	uint64_t entries;             /* of trees */
 	uint64_t n_blobs, n_left_out; /* of OCI forms */
 	uint64_t bytes;               /* written */
+	VARVE_ROOM;
 };
 /*
  * Trees (tar, squashfs, wsl) take exactly one image. A file appears under its name only when it is
@@ -485,6 +499,7 @@ struct varve_diff_result {
 	uint64_t added, changed, removed;
 	uint64_t unreadable; /* no differences, but nobody looked */
 	uint64_t files_read;
+	VARVE_ROOM;
 };
 /* tree: its directory. Mounts below it are not entered. 0 also when there are differences: see the
  * result. */

@@ -19,6 +19,13 @@ extern "C" {
 
 #define VARVE_PUBLIC            __attribute__((visibility("default")))
 #define VARVE_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+/*
+ * The last member of each struct that a caller allocates, or has an array of, and that does not
+ * begin with its size: members of later versions take its place, so that no struct changes its
+ * length. Whoever allocates one fills it with zeros first ("= {0}"), those for results too: 0 is
+ * what a library that does not know the member leaves there.
+ */
+#define VARVE_ROOM uint64_t reserved[8]
 
 /* Exit statuses of the command, kept with the codes so that there is one table. */
 enum varve_exit {
@@ -178,6 +185,7 @@ struct varve_ctx {
 	 * varve_cancel(). May be NULL.
 	 */
 	const volatile int *cancel;
+	VARVE_ROOM;
 };
 
 /*

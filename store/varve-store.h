@@ -41,6 +41,7 @@ struct varve_limits {
 	uint32_t max_ratio;         /* output > ratio * input + 1 GiB is refused; 0: 1000 */
 	uint64_t max_link_work; /* steps over targets of symlinks; 0: 20,000,000 + 64 an entry */
 	uint64_t max_documents; /* bytes of documents that an import reads; 0: 256 MiB */
+	VARVE_ROOM;
 };
 
 struct varve_store_options {
@@ -120,6 +121,7 @@ struct varve_layer_facts {
 	/* Not recorded: behind the end of the archive follows a further one, in the same
 	 * compression or in another. */
 	bool concatenated, mixed;
+	VARVE_ROOM;
 };
 struct varve_blob_info {
 	struct varve_digest digest;
@@ -130,6 +132,7 @@ struct varve_blob_info {
 	struct varve_layer_facts facts;
 	int64_t verified_at; /* seconds since the epoch of the last full verification */
 	uint64_t references; /* complete or partial images that name it */
+	VARVE_ROOM;
 };
 
 /* --- images and tags --- */
@@ -156,11 +159,13 @@ struct varve_image {
 	bool complete;     /* all blobs present */
 	bool is_default;   /* the platform a plain name means when several are stored */
 	const char *lower; /* path of the lower store that holds it; NULL: this store */
+	VARVE_ROOM;
 };
 struct varve_image_list {
 	struct varve_image *items;
 	size_t n;
 	void *priv;
+	VARVE_ROOM;
 };
 /* Sorted by name, those of lower stores among them. Free with varve_image_list_free. */
 VARVE_PUBLIC int varve_store_images(struct varve_store *s, struct varve_image_list *ret,
@@ -178,6 +183,7 @@ VARVE_PUBLIC int varve_store_find(struct varve_store *s, const char *what,
 struct varve_blob_list {
 	struct varve_blob_info *items;
 	size_t n;
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_store_blobs(struct varve_store *s, struct varve_blob_list *ret,
 				   struct varve_err *e);
@@ -224,6 +230,7 @@ struct varve_install_record {
 	const char *origin;         /* of the official source: repository, commit and file */
 	struct varve_digest target; /* what the reference meant: an index, or the manifest */
 	const char *settings; /* options of the command that made it, one a line; see install */
+	VARVE_ROOM;
 };
 /* How a tree was made, and what of its image it could therefore not keep. */
 #define VARVE_MADE_RECORDED      1u
@@ -237,6 +244,7 @@ struct varve_install_list {
 	struct varve_install_record *items;
 	size_t n;
 	void *priv;
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_store_installs(struct varve_store *s, const char *roots /* NULL: all */,
 				      struct varve_install_list *ret, struct varve_err *e);
@@ -275,6 +283,7 @@ struct varve_gc_result {
 	uint64_t kept_blobs, kept_bytes;
 	uint64_t removed_blobs, removed_bytes;
 	uint64_t removed_tags, removed_partials;
+	VARVE_ROOM;
 };
 /*
  * VARVE_E_BUDGET: everything removable is gone and the budget is still not met. The result is valid
@@ -312,6 +321,7 @@ struct varve_check_result {
 	uint64_t blobs, bytes, images, tags, installs;
 	uint64_t errors; /* found, also those that were repaired */
 	uint64_t repaired;
+	VARVE_ROOM;
 };
 /* 0 also with errors found: see the result. */
 VARVE_PUBLIC int varve_store_check(struct varve_store *s, const struct varve_check_options *opt,
@@ -331,6 +341,7 @@ struct varve_df {
 	uint64_t trash_bytes, scratch_bytes; /* left by commands that were cut */
 	uint64_t images, tags, installs;
 	uint64_t fs_free, fs_size;
+	VARVE_ROOM;
 };
 VARVE_PUBLIC int varve_store_df(struct varve_store *s, struct varve_df *ret, struct varve_err *e);
 

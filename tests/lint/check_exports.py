@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The functions that the public headers declare, the names in libvarve.map and what the shared library exports are the same,
-each with the version that the map gives it; and nothing else is exported."""
+each with the version that the map gives it; and nothing else is exported. Every public struct can grow: it begins with its size
+or ends in room (docs/architecture.md, the library)."""
 
 import pathlib
 import re
@@ -37,6 +38,21 @@ def declared():
     return names
 
 
+# Those that only the library allocates (the arguments of callbacks), and those that never change.
+GROWS_OTHERWISE = {"varve_progress", "varve_gc_item", "varve_check_finding", "varve_entry", "varve_diff_item", "varve_layer_ops"}
+NEVER_CHANGES = {"varve_err", "varve_digest", "varve_platform"}
+
+
+def lengths():
+    """What is wrong with the structs of the public headers."""
+    for header in sorted(TOP.glob("*/varve-*.h")):
+        for name, body in re.findall(r"^struct (varve_\w+) \{\n(.*?)^\}", header.read_text(), flags=re.S | re.M):
+            grows = body.startswith("\tsize_t size;") or body.endswith("\tVARVE_ROOM;\n")
+            if grows == (name in GROWS_OTHERWISE | NEVER_CHANGES):
+                yield (f"{header.relative_to(TOP)}: struct {name} " +
+                       ("can grow, and is listed as one that need not" if grows else "has neither its size first nor VARVE_ROOM last"))
+
+
 def exported(library):
     """name -> version node"""
     lines = subprocess.run(["nm", "-D", "--defined-only", library], stdout=subprocess.PIPE, text=True,
@@ -55,6 +71,7 @@ def main(build):
     bad = [f"{s}: in libvarve.map, and no public header declares it" for s in sorted(set(listed) - set(functions))]
     bad += [f"{functions[s]}: {s} is not in libvarve.map" for s in sorted(set(functions) - set(listed))]
     bad += [f"{s}: exported, and not in libvarve.map" for s in sorted(set(names) - set(listed))]
+    bad += lengths()
     for s, node in sorted(listed.items()):
         if s not in names:
             bad.append(f"{s}: in libvarve.map, and not exported")
