@@ -111,9 +111,13 @@ static int collect_index(struct push *p, const struct varve_digest *d, struct bu
 	size_t i;
 	int r = oci_index_parse(&index, b->p, b->n, e);
 
-	for (i = 0; r == 0 && i < index->n; i++)
-		r = collect(p, &index->manifests[i].digest, index->manifests[i].media_type,
-			    depth + 1, e);
+	for (i = 0; r == 0 && i < index->n; i++) {
+		const struct oci_descriptor *child = &index->manifests[i];
+
+		r = varve_digest_is_set(&child->digest)
+			    ? collect(p, &child->digest, child->media_type, depth + 1, e)
+			    : oci_fail_algorithm("an entry of the image index", e);
+	}
 	oci_index_free(index);
 	return r == 0 ? add_doc(p, d, b, type, e) : r;
 }

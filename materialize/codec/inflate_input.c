@@ -35,7 +35,9 @@ int inflate_refill(struct inflate_input *in, struct varve_err *e)
 		return 0;
 	}
 	r = source_next(in, &in->p, &in->n, e);
-	if (r == 0 && in->n == 0)
+	if (r == 0 && in->n == 0) {
 		in->end = true;
+		in->p = (const uint8_t *)""; /* decoders add to it, if only 0 */
+	}
 	return r;
 }

@@ -172,6 +172,8 @@ static int get_manifest(struct layout *l, const struct oci_descriptor *d, struct
 	struct varve_digest at = d->digest;
 	VARVE_FREE char *type = d->media_type ? strdup(d->media_type) : NULL;
 
+	if (!varve_digest_is_set(&at))
+		return oci_fail_algorithm("the entry of index.json", e);
 	for (;;) {
 		struct oci_index *index = NULL;
 		enum oci_doc_kind kind;

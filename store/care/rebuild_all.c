@@ -433,7 +433,9 @@ static int read_links(struct rebuild *r, struct varve_err *e)
 		buf_done(&b);
 		x = err_is_passing(x) ? x : 0;
 		for (k = 0; x == 0 && index && k < index->n; k++)
-			x = add_link(r, &index->manifests[k].digest, &r->items[i].digest, e);
+			if (varve_digest_is_set(&index->manifests[k].digest))
+				x = add_link(r, &index->manifests[k].digest, &r->items[i].digest,
+					     e);
 		oci_index_free(index);
 	}
 	if (r->n_links)

@@ -83,8 +83,12 @@ struct oci_schema1 {
  */
 int oci_classify(const void *p, size_t n, const char *content_type, const char *expected,
 		 enum oci_doc_kind *ret, struct varve_err *e);
+/* The digest of an entry of an index is unset if its algorithm is not known. */
 int oci_index_parse(struct oci_index **ret, const void *p, size_t n, struct varve_err *e);
 void oci_index_free(struct oci_index *i);
+/* For an entry that is needed and has no digest that is known. what: it. Returns
+ * -VARVE_E_UNSUPPORTED. */
+int oci_fail_algorithm(const char *what, struct varve_err *e);
 int oci_manifest_parse(struct oci_manifest **ret, const void *p, size_t n, struct varve_err *e);
 void oci_manifest_free(struct oci_manifest *m);
 int oci_config_parse(struct oci_config **ret, const void *p, size_t n, struct varve_err *e);

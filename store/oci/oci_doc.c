@@ -245,6 +245,14 @@ static bool digest_well_formed(const char *s)
 					   "0123456789=_-")] == '\0';
 }
 
+int oci_fail_algorithm(const char *what, struct varve_err *e)
+{
+	return varve_fail(e, VARVE_E_UNSUPPORTED,
+			  "%s has a digest of an algorithm that varve does not know: sha256 and "
+			  "sha512 are known",
+			  what);
+}
+
 static int take_digest(const json *j, const char *what, bool lenient, struct varve_digest *ret,
 		       struct varve_err *e)
 {

@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import subprocess
 import unittest
 
 from support import Case, Tar, Tokens, digest_of, oracle
@@ -85,6 +86,23 @@ class Push(Case):
         self.assertEqual(digest_of(raw.encode()), index["digest"])
         out = self.varve.json("push", ref, f"{registry.address}/copy/one:1")
         self.assertEqual(out["digest"], amd["digest"])
+
+    def test_index_with_another_algorithm(self):
+        """An entry that cannot be verified is passed over by pull, and cannot be sent."""
+        registry = self.registry()
+        layout = self.layout()
+        amd = layout.manifest([Tar().file("amd", "1")])
+        body = json.loads(layout.read(layout.index("both", [(("linux", "amd64", ""), amd)])))
+        body["manifests"].append(dict(amd, digest="blake3:" + "a" * 64, platform={"os": "linux", "architecture": "arm"}))
+        data = json.dumps(body).encode()
+        layout.tag("odd", layout.blob(data, body["mediaType"]))
+        archive = self.dir / "odd.tar"
+        subprocess.run(["tar", "-cf", archive, "-C", layout.path, "oci-layout", "index.json", "blobs"], check=True)
+        self.varve.run("import", archive, "example.com/team/odd:1", "--path", "odd")
+        self.assertIn("algorithm", self.varve.run("push", "--all", "example.com/team/odd:1", f"{registry.address}/copy/odd:1",
+                                                  status=1).err)
+        self.varve.run("check", "--rebuild")
+        self.assertCleanStore()
 
     def test_rotten_blob(self):
         """A blob that has changed on disk: the registry refuses it, the tag does not appear."""

@@ -395,6 +395,16 @@ class Sources(Case):
         self.assertIn("config says", self.varve.run("import", layout.path, status=4).err)
         self.assertNothingLeft()
 
+    def test_digest_of_another_algorithm(self):
+        """An entry of index.json whose content cannot be verified is refused by name; nobody needs one beside it."""
+        layout = self.layout()
+        layout.image("good:1", [rootfs()])
+        layout.tag("odd:1", dict(layout.find("good:1"), digest="blake3:" + "a" * 64))
+        self.assertIn("algorithm", self.varve.run("import", layout.path, "--path", "odd:1", status=1).err)
+        self.assertNothingLeft()
+        self.varve.run("import", layout.path, "--path", "good:1")
+        self.varve.run("--offline", "install", "good:1")
+
     # --- docker-archives ---
 
     def archive(self, images, old=False, extra=()):
