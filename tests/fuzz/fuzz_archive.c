@@ -67,7 +67,7 @@ static void add_header(struct buf *tar, char kind, const struct buf *name, const
 static void add_part(struct buf *tar, const uint8_t *p, size_t n, struct part *parts,
 		     unsigned *n_parts)
 {
-	const uint8_t *line = n > 1 ? memchr(p, '\n', n) : NULL;
+	const uint8_t *line = n > 1 ? memchr(p + 1, '\n', n - 1) : NULL;
 	struct buf name, body;
 
 	if (!line)
