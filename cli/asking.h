@@ -2,7 +2,7 @@
 /* What tags mean upstream now, for outdated and install --all-outdated. */
 #pragma once
 
-#include "cli/pulling.h"
+#include "cli/cmd_pull.h"
 
 enum answer { ANSWER_CURRENT, ANSWER_OUTDATED, ANSWER_ERROR, ANSWER_NOT_ASKED };
 

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/cmd_diff.h"
+#include "cli/cmd_pull.h"
 #include "cli/commands.h"
-#include "cli/diffing.h"
-#include "cli/pulling.h"
 
 struct check_options {
 	struct diffing diffing; /* of --installed; read_data is that of the store as well */

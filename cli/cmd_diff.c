@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* diff: how an installed tree differs from its image. */
-#include "cli/diffing.h"
+#include "cli/cmd_diff.h"
 
 #include <inttypes.h>
 #include <stdio.h>

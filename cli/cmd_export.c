@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/cmd_plan.h"
 #include "cli/commands.h"
-#include "cli/looking.h"
 
 enum on_off { AS_IS, ON, OFF };
 enum { MAX_HAVE = 10000000, MAX_ICON = 1 << 20 };

@@ -7,43 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "cli/cmd_plan.h"
 #include "cli/commands.h"
-#include "cli/looking.h"
-
-#define AT(member) offsetof(struct planning, member)
-static const struct opt_row planning_array[] = {
-	{"strict", 0, NULL, "refuse names that climb with \"..\"", OPT_FLAG, AT(strict)},
-	{"keep-dirlinks", 0, NULL, "a directory over a symlink to a directory keeps the symlink",
-	 OPT_FLAG, AT(keep_dirlinks)},
-};
-#undef AT
-const struct opt_rows planning_rows = OPT_ROWS_OF(planning_array);
-
-#define AT(member) offsetof(struct looking, member)
-static const struct opt_row looking_array[] = {
-	OPT_ALL_OF(platform_rows, AT(platform)),
-	OPT_ALL_OF(planning_rows, AT(planning)),
-};
-#undef AT
-const struct opt_rows looking_rows = OPT_ROWS_OF(looking_array);
-
-int looking_open(struct cli *c, const char *ref, const struct looking *o, struct varve_plan **ret,
-		 struct varve_err *e)
-{
-	struct varve_plan_options po = VARVE_PLAN_OPTIONS_INIT;
-	struct varve_image_list images = {0};
-	int r = cli_store(c, CLI_READ, e);
-
-	if (r == 0)
-		r = cli_find(c, ref, platform_or_null(&o->platform), &images, e);
-	if (r < 0)
-		return r;
-	po.strict = o->planning.strict;
-	po.keep_dirlinks = o->planning.keep_dirlinks;
-	r = varve_plan_new(ret, c->store, &images.items[0], &po, e);
-	varve_image_list_free(&images);
-	return r;
-}
 
 struct files_options {
 	struct looking looking;

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/cmd_import.h"
 #include "cli/commands.h"
-#include "cli/importing.h"
 
 int importing_is_file(const char *text, struct varve_err *e)
 {

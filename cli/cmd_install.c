@@ -7,11 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cmd_import.h"
+#include "cli/cmd_plan.h"
+#include "cli/cmd_switch.h"
 #include "cli/commands.h"
-#include "cli/importing.h"
-#include "cli/installing.h"
-#include "cli/looking.h"
-#include "cli/trees.h"
+#include "cli/reinstall.h"
 
 #define FETCH_TRIES   3
 #define WARNINGS_SAID 5

@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "cli/cmd_switch.h"
 #include "cli/commands.h"
 #include "cli/image_json.h"
 #include "cli/table.h"
-#include "cli/trees.h"
 
 struct list_options {
 	bool installed, blobs;

@@ -2,8 +2,8 @@
 /* tag, pin, unpin, remove: names of images, and trees that go. */
 #include <stdio.h>
 
+#include "cli/cmd_switch.h"
 #include "cli/commands.h"
-#include "cli/trees.h"
 
 /* What the store calls an image: its canonical reference, or its digest when it has no name. */
 static const char *store_name(const struct varve_image *m, char buf[VARVE_DIGEST_STR_MAX])

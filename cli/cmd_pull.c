@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pull: bring images into the store. */
-#include "cli/pulling.h"
+#include "cli/cmd_pull.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/cmd_switch.h"
 #include "cli/commands.h"
 #include "cli/table.h"
-#include "cli/trees.h"
 
 void trees_in_use(void *user, long pid, const char *command, const char *how)
 {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/installing.h"
+#include "cli/reinstall.h"
 
 struct again {
 	uint64_t current, unknown, failed, not_asked;

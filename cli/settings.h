@@ -2,8 +2,8 @@
 /* How a command made a tree, recorded with it so that a reinstall repeats it. */
 #pragma once
 
+#include "cli/cmd_plan.h"
 #include "cli/finishing.h"
-#include "cli/looking.h"
 
 /* How the entries of a tree are made. */
 struct making {

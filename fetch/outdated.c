@@ -12,6 +12,7 @@
 #include "store/base/hash.h"
 #include "store/base/options.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 static void client_cleanup(struct client **c)
 {

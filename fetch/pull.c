@@ -20,6 +20,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
+#include "store/handle.h"
 #include "store/ingest.h"
 
 #define JOBS_DEFAULT 6u

@@ -14,6 +14,7 @@
 #include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 #include "store/lease.h"
 
 #define JOBS_DEFAULT 3u

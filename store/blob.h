@@ -43,12 +43,6 @@ int blob_set_facts(struct varve_store *s, const struct varve_digest *d,
  * counts as missing from now on and is fetched again. */
 int blob_set_damaged(struct varve_store *s, const struct varve_digest *d, struct varve_err *e);
 
-const struct varve_ctx *store_ctx(const struct varve_store *s);
-/* Of this handle; none is 0. */
-const struct varve_limits *store_limits(const struct varve_store *s);
-/* Of l (may be NULL), and where it says 0, of the handle. */
-struct varve_limits store_limits_or(const struct varve_store *s, const struct varve_limits *l);
-
 struct index_txn;
 /* What the record says alone: 1 there is one, 0 none. */
 struct blob_seen {

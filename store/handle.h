@@ -12,3 +12,8 @@
 int store_need_write(const struct varve_store *s, struct varve_err *e);
 /* Now, in seconds. */
 int64_t store_now(void);
+const struct varve_ctx *store_ctx(const struct varve_store *s);
+/* Of this handle; none is 0. */
+const struct varve_limits *store_limits(const struct varve_store *s);
+/* Of l (may be NULL), and where it says 0, of other. */
+struct varve_limits limits_or(const struct varve_limits *l, const struct varve_limits *other);

@@ -2,6 +2,7 @@
 /* Open, create and close a store. */
 #include "store/store.h"
 #include "store/derived.h"
+#include "store/handle.h"
 
 #include "store/base/compiler.h"
 #include "store/base/err.h"
@@ -36,44 +37,6 @@
 /* Not of the kernel: their own modules have them. */
 #define LUSTRE_SUPER_MAGIC 0x0bd00bd0
 #define GPFS_SUPER_MAGIC   0x47504653
-
-const struct varve_ctx *store_ctx(const struct varve_store *s)
-{
-	return s->ctx;
-}
-
-const struct varve_limits *store_limits(const struct varve_store *s)
-{
-	return &s->limits;
-}
-
-static struct varve_limits limits_or(const struct varve_limits *l, const struct varve_limits *other)
-{
-	struct varve_limits x = *other;
-
-	if (l && l->max_layer_bytes)
-		x.max_layer_bytes = l->max_layer_bytes;
-	if (l && l->max_layer_entries)
-		x.max_layer_entries = l->max_layer_entries;
-	if (l && l->max_entries)
-		x.max_entries = l->max_entries;
-	if (l && l->max_path)
-		x.max_path = l->max_path;
-	if (l && l->max_depth)
-		x.max_depth = l->max_depth;
-	if (l && l->max_ratio)
-		x.max_ratio = l->max_ratio;
-	if (l && l->max_link_work)
-		x.max_link_work = l->max_link_work;
-	if (l && l->max_documents)
-		x.max_documents = l->max_documents;
-	return x;
-}
-
-struct varve_limits store_limits_or(const struct varve_store *s, const struct varve_limits *l)
-{
-	return limits_or(l, &s->limits);
-}
 
 static const struct varve_limits default_limits = {
 	.size = sizeof(struct varve_limits),

@@ -13,14 +13,6 @@
 #define HUB        "docker.io"
 #define HUB_SERVER "https://index.docker.io/v1/"
 
-void credential_done(struct credential *c)
-{
-	text_forget(&c->secret);
-	free(c->user);
-	free(c->source);
-	*c = (struct credential){0};
-}
-
 void authfile_answer_done(struct authfile_answer *a)
 {
 	credential_done(&a->credential);

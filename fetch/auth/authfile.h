@@ -3,8 +3,9 @@
  * Pure. */
 #pragma once
 
-#include "fetch/auth/credentials.h"
+#include "fetch/auth/credential.h"
 #include "store/base/json.h"
+#include "varve-base.h"
 
 #define AUTHFILE_MAX     (1u << 20)
 #define AUTHFILE_KEY_MAX 1024

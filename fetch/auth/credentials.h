@@ -3,21 +3,8 @@
  * to 2.27). */
 #pragma once
 
+#include "fetch/auth/credential.h"
 #include "varve-fetch.h"
-
-enum credential_kind {
-	CREDENTIAL_NONE,
-	CREDENTIAL_PASSWORD,
-	CREDENTIAL_IDENTITY, /* secret is a refresh token */
-	CREDENTIAL_BEARER,   /* secret is sent as it is */
-};
-struct credential {
-	enum credential_kind kind;
-	char *user, *secret;
-	char *source;     /* for messages: a file or a helper */
-	bool from_helper; /* may give another answer later (ECR: 12 hours) */
-};
-void credential_done(struct credential *c); /* wipes the secret; accepts a zeroed struct */
 
 /*
  * host as in an image reference ("docker.io", "127.0.0.1:5000"), path may be NULL. 0 also when

@@ -21,6 +21,7 @@
 #include "store/base/hash.h"
 #include "store/base/invariant.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define BATCHES_MAX   24u /* inflated and not yet written: 24 MiB */
 #define PLAIN_CHUNK   256u

@@ -201,14 +201,15 @@ static int engine_run(struct gzip *g, struct inflate_input *in, size_t at, size_
 	g->s.next_out = g->out[g->turn] + at;
 	g->s.avail_out = (uint32_t)(INFLATE_WINDOW - at);
 	r = isal_inflate(&g->s);
-	*ret_out = INFLATE_WINDOW - at - g->s.avail_out;
-	in->p += give - g->s.avail_in;
-	in->n -= give - g->s.avail_in;
 	if (r == ISAL_INCORRECT_CHECKSUM)
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "gzip: the content does not match its checksum");
-	if (r < 0)
+	/* Of damaged data it may have counted more bytes than there are (ISA-L 2.30). */
+	if (r < 0 || g->s.avail_in > give)
 		return varve_fail(e, VARVE_E_FORMAT, "gzip: damaged data (%d)", r);
+	*ret_out = INFLATE_WINDOW - at - g->s.avail_out;
+	in->p += give - g->s.avail_in;
+	in->n -= give - g->s.avail_in;
 	return g->s.block_state == ISAL_BLOCK_FINISH;
 }
 

@@ -20,6 +20,7 @@
 #include "store/base/options.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define PATH_CEILING ((size_t)1 << 20)
 

@@ -14,6 +14,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define WINDOW (64u << 10)
 

@@ -17,6 +17,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/catalog.h"
+#include "store/handle.h"
 #include "store/lease.h"
 
 static const struct {

@@ -14,6 +14,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define NOT_SPOOLED UINT64_MAX
 #define CHUNK       (256u << 10)

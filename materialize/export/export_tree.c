@@ -12,6 +12,7 @@
 #include "store/base/err.h"
 #include "store/base/log.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define PATH_BYTES (1u << 20)
 

@@ -17,6 +17,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #include <sqfs/block_processor.h>
 #include <sqfs/block_writer.h>

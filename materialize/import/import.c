@@ -22,6 +22,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
+#include "store/handle.h"
 #include "store/mirror.h"
 
 #define SNIFF_ENTRIES 32u
@@ -133,7 +134,7 @@ static int unpack_to(struct import *im, int in, int out, uint64_t *ret_size, str
 {
 	struct reader rd = {.fd = in, .window = malloc(CHUNK)};
 	struct inflate_source src = {reader_next, &rd, -1};
-	struct varve_limits lim = store_limits_or(im->s, im->opt->limits);
+	struct varve_limits lim = limits_or(im->opt->limits, store_limits(im->s));
 	struct inflate *z = NULL;
 	uint64_t at = 0;
 	int r = rd.window ? inflate_new(&z, &src, lim.max_layer_bytes, lim.max_ratio, e)

@@ -19,6 +19,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 #include "store/care/discard.h"
+#include "store/handle.h"
 #include "store/ingest.h"
 #include <fcntl.h>
 #include <strings.h>
@@ -407,7 +408,7 @@ int import_commit(struct import *im, const struct import_blobs *blobs,
 
 int import_charge(struct import *im, uint64_t n, struct varve_err *e)
 {
-	uint64_t max = store_limits_or(im->s, im->opt->limits).max_documents;
+	uint64_t max = limits_or(im->opt->limits, store_limits(im->s)).max_documents;
 
 	im->documents += n;
 	return im->documents <= max

@@ -13,6 +13,7 @@
 #include "store/base/err.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 #include "store/layout.h"
 
 struct refetch {

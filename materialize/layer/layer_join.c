@@ -20,6 +20,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define BLOCK  512u
 #define WINDOW (256u << 10)

@@ -16,6 +16,7 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 #include "store/derived.h"
+#include "store/handle.h"
 #include "varve-materialize.h"
 
 #define WINDOW (256u << 10)

@@ -7,6 +7,7 @@
 #include "materialize/layer/layer_scan.h"
 #include "materialize/layer/layer_source.h"
 #include "store/base/err.h"
+#include "store/handle.h"
 
 static int scan_and_verify(struct layer_source *src, const struct layer_scan_to *to,
 			   struct varve_layer_facts *ret, struct varve_err *e)

@@ -11,6 +11,7 @@
 #include "store/base/log.h"
 #include "store/blob.h"
 #include "store/blob_copy.h"
+#include "store/handle.h"
 
 #define WINDOW (256u << 10)
 

@@ -10,6 +10,7 @@
 #include "store/base/compiler.h"
 #include "store/base/err.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 struct layer_stream {
 	struct layer_source source;

@@ -15,6 +15,7 @@
 #include "store/base/options.h"
 #include "store/blob.h"
 #include "store/catalog.h"
+#include "store/handle.h"
 #include "store/lease.h"
 #include "store/oci/oci.h"
 
@@ -237,7 +238,7 @@ int varve_plan_new(struct varve_plan **ret, struct varve_store *s, const struct 
 		free(v);
 		return varve_fail_oom(e);
 	}
-	o.limits = store_limits_or(s, &o.limits);
+	o.limits = limits_or(&o.limits, store_limits(s));
 	p->store = s;
 	p->keep_dirlinks = o.keep_dirlinks;
 	p->manifest = image->manifest;

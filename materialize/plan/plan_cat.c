@@ -9,6 +9,7 @@
 #include "store/base/hash.h"
 #include "store/base/log.h"
 #include "store/base/text.h"
+#include "store/handle.h"
 
 struct sink {
 	int (*write)(void *user, const void *data, size_t n);

@@ -9,6 +9,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/handle.h"
 
 #define LINKS_MAX    40u
 #define PATH_CEILING ((size_t)1 << 20)

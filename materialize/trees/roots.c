@@ -11,6 +11,7 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/blob.h"
+#include "store/handle.h"
 #include "store/trust.h"
 
 static int fd_path(int fd, char **ret, struct varve_err *e)

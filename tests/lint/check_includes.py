@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Who may include and call whom: the rooms of the tree, no circle of files, and third-party headers in few files.
+"""Who may include and call whom: the rooms of the tree, no circle of files, third-party headers in few files; and which header
+declares what a file defines.
 
     check_includes.py BUILDDIR     the objects of the build say who calls whom
     check_includes.py --draw       the picture of docs/architecture.md, which must be this one
@@ -96,6 +97,35 @@ def object_of(build, path):
     return next((o for o in (build / f / name for f in folders) if o.exists()), None)
 
 
+def symbols_of(o):
+    """(kind, name) of each symbol of an object"""
+    for line in subprocess.run(["nm", o], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
+        yield tuple(line.split()[-2:])
+
+
+def header_fits(header, source):
+    """Of its own name, of its family (tree.h or tree_internal.h for tree_nodes.c), of its folder (trees.h), or installed."""
+    if header.name.startswith("varve-"):
+        return True
+    stem = re.sub(r"_(internal|format|codec)$", "", header.stem)
+    return header.parent == source.parent and (f"{source.stem}_".startswith(f"{stem}_") or stem == header.parent.name)
+
+
+def check_headers(build, files):
+    """A function is declared where the name of its file leads."""
+    declared = {}
+    for path in (f for f in files if f.endswith(".h")):
+        text = re.sub(r"/\*.*?\*/", "", (TOP / path).read_text(), flags=re.S)
+        for name in set(re.findall(r"^\w[^;{}=]*?\b([a-z]\w*)\(", text, flags=re.M)):
+            declared.setdefault(name, []).append(pathlib.Path(path))
+    for path in (f for f in files if f.endswith(".c")):
+        o = object_of(build, path)
+        for name in (name for kind, name in symbols_of(o) if kind == "T") if o else ():
+            headers = declared.get(name, [])
+            if headers and not any(header_fits(h, pathlib.Path(path)) for h in headers):
+                yield f"{path}: {name} is declared in {headers[0]}, a header of another name"
+
+
 def calls(build, sources):
     """source: the sources that define what it uses, with a symbol for each."""
     defined, wanted = {}, {}
@@ -103,8 +133,7 @@ def calls(build, sources):
         if not (o := object_of(build, path)):
             continue
         wanted[path] = set()
-        for line in subprocess.run(["nm", o], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
-            kind, symbol = line.split()[-2:]
+        for kind, symbol in symbols_of(o):
             if kind == "U":
                 wanted[path].add(symbol)
             elif kind in "TDBRC":
@@ -199,6 +228,7 @@ def main():
                        + ", ".join(sorted(users[library])))
     if len(sys.argv) > 1:
         bad += check_calls(pathlib.Path(sys.argv[1]), [f for f in files if f.endswith(".c")])
+        bad += check_headers(pathlib.Path(sys.argv[1]), files)
     print("\n".join(bad), end="\n" if bad else "")
     return bool(bad)
 
