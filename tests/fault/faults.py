@@ -41,7 +41,7 @@ def small_layers():
 class FaultCase(Case):
     """What was tried is counted, and printed at the end of the class."""
 
-    limit = 400
+    limit = 150
     tried = {}
 
     @classmethod
