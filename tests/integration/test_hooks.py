@@ -331,6 +331,23 @@ echo x > /dev/null && echo "input: $(cat | wc -c)"
         self.assertIn("it ran", self.varve.run(*args, "--hooks-unconfined", prefix=with_less).err)
 
 
+class Log(Hooks):
+    def test_what_others_put_there(self):
+        """In a directory like /tmp: a FIFO would keep us waiting, a hard link would be emptied."""
+        self.varve.roots.mkdir()
+        self.varve.roots.chmod(0o1777)
+        log, precious = self.varve.roots / ".rootfs_t.hooks.log", self.path("precious")
+        os.mkfifo(log, 0o666)
+        os.chown(log, NOBODY, NOBODY)
+        self.install(text="echo said\n", timeout=30)
+        self.assertIn("said", log.read_text())
+        precious.write_text("x")
+        log.unlink()
+        os.link(precious, log)
+        self.install(text="echo said\n")
+        self.assertEqual(precious.read_text(), "x")
+
+
 class Shown(Hooks):
     def test_terminal(self):
         """What an image prints does not drive the terminal, unless --raw was said."""
