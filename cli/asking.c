@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Questions to registries about tags. */
 #include "cli/asking.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -206,6 +207,7 @@ int ask_all(struct cli *c, struct questions *q, const struct pulling *p, struct 
 	pulling_options(c, p, &o);
 	if (r == 0)
 		n = collect(q, items, map, &r, e);
+	signals_no_core();
 	if (r == 0 && n)
 		r = varve_outdated(c->store, items, n, &o, e);
 	for (size_t i = 0; i < n && r == 0; i++)

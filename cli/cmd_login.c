@@ -140,7 +140,9 @@ static int run_login(struct cli *c, const void *options, int argc, char **argv, 
 			       "--no-check");
 	if (r == 0)
 		r = cli_config(c, e);
-	/* The password is in no core file, whatever is wrong with a helper or a library. */
+	/* The password is in no core file, whatever is wrong with a helper or a library, and read
+	 * by no other process of the user. */
+	signals_no_core();
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (r == 0)
 		r = get_secret(o, registry, user, password, e);

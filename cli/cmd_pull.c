@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pull: bring images into the store. */
 #include "cli/cmd_pull.h"
+#include "cli/signals.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ int pulling_run(struct cli *c, const struct varve_reference *refs, size_t n,
 {
 	struct varve_pull_options o;
 
+	signals_no_core();
 	pulling_options(c, p, &o);
 	if (spool)
 		o.layers = varve_spool_ops(spool);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "cli/commands.h"
+#include "cli/signals.h"
 
 struct push_options {
 	struct varve_platform platform;
@@ -64,6 +65,7 @@ static int run_push(struct cli *c, const void *options, int argc, char **argv, s
 		to.jobs = o->jobs;
 		to.wait = o->wait;
 		to.all = o->all;
+		signals_no_core();
 		r = varve_push(c->store, &images.items[0], &dest, &to, &res, e);
 	}
 	varve_image_list_free(&images);

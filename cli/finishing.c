@@ -60,6 +60,7 @@ static void on_note(void *user, const char *message)
 static int user_source(const struct finish *f, char ret[PATH_MAX], struct varve_err *e)
 {
 	const char *from = f->o->user_from;
+	struct stat st, dir;
 	int n;
 
 	if (from && strcmp(from, "host") != 0) {
@@ -69,8 +70,17 @@ static int user_source(const struct finish *f, char ret[PATH_MAX], struct varve_
 		return 0;
 	}
 	n = snprintf(ret, PATH_MAX, "%s/rootfs", f->roots);
-	if (from || n >= PATH_MAX || access(ret, F_OK) < 0)
+	if (from || n >= PATH_MAX || lstat(ret, &st) < 0) {
 		(void)snprintf(ret, PATH_MAX, "/");
+		return 0;
+	}
+	/* Passwords come from there: in a directory that all may write to it may be anybody's. */
+	if (stat(f->roots, &dir) == 0 && (dir.st_mode & S_IWOTH) != 0 && st.st_uid != geteuid() &&
+	    st.st_uid != 0)
+		return varve_fail(e, VARVE_E_UNSAFE,
+				  "%s: belongs to user %u; say with --user-from where the user is "
+				  "to come from",
+				  VARVE_TEXT_SAFE(ret), (unsigned)st.st_uid);
 	return 0;
 }
 

@@ -29,10 +29,22 @@ static int default_path(const char *what, char **ret, struct varve_err *e)
 static int choose(const char *option, const char *variable, const char *what, char **ret,
 		  struct varve_err *e)
 {
-	const char *path = option ? option : getenv(variable);
+	const char *path = option ? option : getenv(variable), *scheme;
+	char shown[256], plain[256];
 
 	if (!path || !path[0])
 		return default_path(what, ret, e);
+	/* A directory "http:" would be made, and its name, with a password in it, shown. */
+	scheme = strstr(path, "://");
+	if (scheme && scheme == path + strcspn(path, ":/"))
+		return varve_fail(e, VARVE_E_USAGE, "%s: --%s wants a directory, and this is a URL",
+				  VARVE_TEXT_SAFE(path), what);
+	if (strcmp(varve_text_show(path, shown, sizeof(shown)),
+		   varve_text_escape_str(path, plain, sizeof(plain))) != 0)
+		return varve_fail(e, VARVE_E_USAGE,
+				  "%s: --%s wants a directory, and this looks like a user and a "
+				  "password; a directory of that name is written with ./",
+				  shown, what);
 	*ret = strdup(path);
 	return *ret ? 0 : varve_fail(e, ENOMEM, "out of memory");
 }

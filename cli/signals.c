@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,4 +122,15 @@ void signals_setup(struct varve_ctx *ctx)
 	(void)sigaction(SIGPIPE, &ignore, NULL);
 	(void)sigaction(SIGXFSZ, &ignore, NULL);
 	ctx->cancel = &cancelled;
+}
+
+void signals_no_core(void)
+{
+	struct rlimit max;
+
+	/* Not 0: to a program that takes cores (core(5)) only a limit of 1 means "none". */
+	if (getrlimit(RLIMIT_CORE, &max) == 0 && max.rlim_max > 0) {
+		max.rlim_cur = 1;
+		(void)setrlimit(RLIMIT_CORE, &max);
+	}
 }

@@ -9,6 +9,8 @@
 
 /* Before anything else runs. ctx.cancel is set by the first signal. */
 void signals_setup(struct varve_ctx *ctx);
+/* From here on there are passwords and tokens in memory, which a core file would keep. */
+void signals_no_core(void);
 /* Has one come? */
 bool signals_heard(void);
 /* The exit status of the command: 128 + the signal that came, or else this one. The last thing

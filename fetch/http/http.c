@@ -99,6 +99,7 @@ int http_start(struct http *h, struct http_request *rq, struct varve_err *e)
 	rq->status = 0;
 	rq->bytes = rq->window_bytes = rq->sent = 0;
 	rq->response_seen = rq->headers_done = rq->blocked = rq->body_cut = false;
+	rq->trailers = 0;
 	rq->error[0] = rq->address[0] = 0;
 	rq->proxied = *rq->proxy != 0;
 	free(VARVE_TAKE(rq->redirect));

@@ -101,6 +101,7 @@ struct http_request {
 	uint64_t sent; /* of the upload */
 	uint64_t started_ms, window_ms, window_bytes, bytes;
 	bool response_seen, headers_done, blocked, body_cut;
+	size_t trailers; /* bytes */
 };
 
 struct http_timer {

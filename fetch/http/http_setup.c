@@ -45,9 +45,11 @@ static size_t on_header(char *p, size_t one, size_t n, void *user)
 		}
 		return n;
 	}
+	/* Behind the body of chunks come more of them. Nobody reads those, but libcurl keeps them.
+	 */
 	if (rq->headers_done)
-		return n;
-	if (headers_line(&rq->answer, p, n) < 0) {
+		rq->trailers += n;
+	if (rq->headers_done ? rq->trailers > HEADERS_MAX : headers_line(&rq->answer, p, n) < 0) {
 		rq->failure = HTTP_TOO_LARGE;
 		return 0;
 	}

@@ -261,7 +261,10 @@ static void log_begin(struct logged *l, const struct varve_hook_options *o)
 	if (dir < 0 || !o->label || label_check(o->label, NULL) < 0)
 		return;
 	(void)snprintf(name, sizeof(name), ".rootfs_%s.hooks.log", o->label);
-	l->fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	/* A new file each time: what others put there (/tmp) may be a FIFO, or one more name of a
+	 * file of ours. */
+	(void)unlinkat(dir, name, 0);
+	l->fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
 static void log_line(const struct logged *l, const char *hook, const char *text)

@@ -37,6 +37,10 @@ bool hook_drop_capabilities(void);
 /* A network of one's own has loopback only, which has to be switched on. */
 void hook_loopback_up(void);
 
+/* --- hooks_filter.c: likewise, before the capabilities go --- */
+/* No user namespaces, no keyrings, no sockets that belong to no namespace. */
+bool hook_filter_calls(bool network);
+
 /* --- hooks_resolver.c --- */
 /* The tree's /etc/resolv.conf while a hook runs: a copy of the host's, as a file of its own. */
 struct resolver {

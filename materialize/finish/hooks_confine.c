@@ -20,12 +20,40 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 
+/*
+ * One of this system's devices over an empty file. Its mount is read-only, which does not keep from
+ * writing to the device, but from changing the mode and owner that it has for the whole system.
+ */
+static void lend_device(int dev, const char *name)
+{
+	int over = openat(dev, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	char path[32], outside[32];
+	int fd;
+
+	if (over < 0)
+		return;
+	(void)snprintf(outside, sizeof(outside), "/dev/%s", name);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", over);
+	if (mount(outside, path, NULL, MS_BIND, NULL)) {
+		(void)close(over);
+		return;
+	}
+	(void)close(over);
+	fd = openat(dev, name, O_PATH | O_NOFOLLOW | O_CLOEXEC); /* the mount, not what is below */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (fd < 0 ||
+	    mount(NULL, path, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NOEXEC, NULL))
+		(void)umount2(path, MNT_DETACH);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 /* A /dev with only what harms nobody. */
 static void mount_dev(int rootfd)
 {
 	static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
 	int fd = fsx_open_in_root(rootfd, "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-	char proc[32], outside[32];
+	char proc[32];
 
 	if (fd < 0)
 		return;
@@ -33,17 +61,8 @@ static void mount_dev(int rootfd)
 	if (!mount("tmpfs", proc, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")) {
 		(void)close(fd);
 		fd = fsx_open_in_root(rootfd, "/dev", O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-		for (size_t i = 0; fd >= 0 && i < VARVE_ARRAY_SIZE(nodes); i++) {
-			int node =
-				openat(fd, nodes[i], O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-
-			if (node < 0)
-				continue;
-			(void)snprintf(outside, sizeof(outside), "/dev/%s", nodes[i]);
-			(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", node);
-			(void)mount(outside, proc, NULL, MS_BIND, NULL);
-			(void)close(node);
-		}
+		for (size_t i = 0; fd >= 0 && i < VARVE_ARRAY_SIZE(nodes); i++)
+			lend_device(fd, nodes[i]);
 		(void)!symlinkat("/proc/self/fd", fd, "fd");
 		(void)!symlinkat("/proc/self/fd/0", fd, "stdin");
 		(void)!symlinkat("/proc/self/fd/1", fd, "stdout");
@@ -98,8 +117,9 @@ static bool without_devices(void)
 static bool guard_proc(void)
 {
 	static const char *const read_only[] = {
-		"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus",
-		"/proc/fs",  "/proc/acpi",          "/proc/scsi"};
+		"/proc/sys",    "/proc/sysrq-trigger", "/proc/irq",    "/proc/bus",
+		"/proc/fs",     "/proc/acpi",          "/proc/scsi",   "/proc/pressure",
+		"/proc/driver", "/proc/dynamic_debug", "/proc/asound", "/proc/mtrr"};
 	static const char *const hidden[] = {"/proc/kcore", "/proc/keys", "/proc/timer_list",
 					     "/proc/sched_debug", "/proc/latency_stats"};
 
@@ -116,6 +136,7 @@ static bool guard_proc(void)
 			  NULL))
 			return false;
 	}
+	/* The null of mount_dev() is read-only, and so is each bind of it. */
 	for (size_t i = 0; i < VARVE_ARRAY_SIZE(hidden); i++)
 		(void)mount("/dev/null", hidden[i], NULL, MS_BIND, NULL);
 	return true;

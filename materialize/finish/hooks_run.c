@@ -7,7 +7,6 @@
 #include "materialize/finish/hooks.h"
 
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -84,11 +84,28 @@ static void exec_script(const struct hook_script *s, int status_fd)
 	char *const shell[] = {(char *)(uintptr_t) "/bin/sh", (char *)(uintptr_t)s->path, NULL};
 
 	(void)umask(022);
-	(void)syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
 	(void)execve(s->path, direct, s->env);
 	if (errno == ENOEXEC) /* no "#!" line */
 		(void)execve("/bin/sh", shell, s->env);
 	give_up(status_fd, SETUP_EXEC);
+}
+
+/*
+ * Process 1 has the caller's memory and environment, and the script runs as the same user: without
+ * this /proc/1 would lead to both, and by its descriptors out of the tree.
+ */
+static bool hide(int status_fd)
+{
+	struct rlimit max = {.rlim_cur = 1024};
+
+	(void)getrlimit(RLIMIT_NOFILE, &max);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || dup2(status_fd, 3) < 0 ||
+	    fcntl(3, F_SETFD, FD_CLOEXEC))
+		return false;
+	if (syscall(SYS_close_range, 4u, ~0u, 0)) /* older than Linux 5.9 */
+		for (rlim_t fd = 4; fd < max.rlim_cur; fd++)
+			(void)close((int)fd);
+	return true;
 }
 
 /* Process 1 of the namespace waits for the script and ends with its status; orphans end with it. */
@@ -98,10 +115,14 @@ static void inner(int rootfd, const struct hook_script *s, int status_fd, bool c
 	int status;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (confined && (!hook_enter(rootfd) || !hook_drop_capabilities()))
+	if (confined &&
+	    (!hook_enter(rootfd) || !hook_filter_calls(s->network) || !hook_drop_capabilities()))
 		give_up(status_fd, SETUP_CONFINE);
 	if (!confined && (fchdir(rootfd) || chroot(".") || chdir("/")))
 		give_up(status_fd, SETUP_CHROOT);
+	if (!hide(status_fd))
+		give_up(status_fd, SETUP_CONFINE);
+	status_fd = 3;
 	pid = fork();
 	if (pid == 0)
 		exec_script(s, status_fd);
@@ -115,19 +136,21 @@ static void inner(int rootfd, const struct hook_script *s, int status_fd, bool c
 /* Makes the namespaces and process 1 in them. Never returns. */
 static void outer(int rootfd, const struct hook_script *s, int output_fd, int status_fd)
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 	int spaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
 		     (s->network ? 0 : CLONE_NEWNET);
 	bool confined = true;
-	int status;
+	int status, empty[2];
 	pid_t pid;
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)setsid();
 	default_signals();
-	if (null < 0 || dup2(null, 0) < 0 || dup2(output_fd, 1) < 0 || dup2(output_fd, 2) < 0)
+	/* A pipe without a writer, as /dev/null would be this system's: root could change its mode
+	 * by the descriptor. */
+	if (pipe2(empty, O_CLOEXEC) || dup2(empty[0], 0) < 0 || close(empty[1]) ||
+	    dup2(output_fd, 1) < 0 || dup2(output_fd, 2) < 0)
 		give_up(status_fd, SETUP_NAMESPACE);
 	if (fchdir(rootfd))
 		give_up(status_fd, SETUP_CHROOT);

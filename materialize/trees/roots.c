@@ -63,7 +63,7 @@ static int check_owner(const struct roots *r, const struct stat *st, struct varv
 	return 0;
 }
 
-static int check_place(const struct roots *r, struct varve_err *e)
+static int check_place(struct roots *r, struct varve_err *e)
 {
 	VARVE_FREE char *store = realpath(varve_store_path(r->store), NULL);
 	struct stat st;
@@ -79,6 +79,7 @@ static int check_place(const struct roots *r, struct varve_err *e)
 	ret = check_owner(r, &st, e);
 	if (ret < 0)
 		return ret;
+	r->shared = (st.st_mode & (geteuid() == 0 ? S_IWOTH | S_IWGRP : S_IWOTH)) != 0;
 	if (store && is_below(r->path, store))
 		return varve_fail(e, VARVE_E_CONFLICT,
 				  "%s: lies in the store %s; choose another with --roots",

@@ -42,6 +42,13 @@ static int check_movable(const struct roots *r, const struct tree *t,
 			e, VARVE_E_CONFLICT,
 			"%s/%s: is no tree but a link, a file or a mount; nothing was moved",
 			TEXT_SAFE(r->path), TEXT_SAFE(t->directory));
+	if (t->foreign)
+		return varve_fail(
+			e, VARVE_E_UNSAFE,
+			"%s/%s: belongs to user %u, who put it into a directory that others may "
+			"write to; nothing was moved. If you trust that user, add the number to "
+			"\"trusted_owners\" of the configuration",
+			TEXT_SAFE(r->path), TEXT_SAFE(t->directory), (unsigned)t->owner);
 	if (tree_has_mount(r, t, &at, mount) && (at || !opt->force))
 		return varve_fail(e, VARVE_E_BUSY, "%s: something is mounted there; unmount it%s",
 				  mount, at ? "" : ", or --force moves it along with the tree");

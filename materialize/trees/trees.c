@@ -9,6 +9,7 @@
 #include "store/base/compiler.h"
 #include "store/base/fsx.h"
 #include "store/catalog.h"
+#include "store/trust.h"
 
 static int by_directory(const void *a, const void *b)
 {
@@ -24,6 +25,7 @@ static void look_at(const struct roots *r, struct tree *t)
 		  STATX_BASIC_STATS | STATX_BTIME, &stx))
 		return;
 	t->ino = stx.stx_ino;
+	t->owner = stx.stx_uid;
 	t->born = stx.stx_mask & STATX_BTIME ? stx.stx_btime.tv_sec : 0;
 	t->hidden = (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
 		    (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
@@ -104,6 +106,14 @@ static const struct varve_install_record *find_record(const struct varve_install
 	return NULL;
 }
 
+/* Whose root directory an image gave to another user has a record. */
+static void find_foreign(const struct roots *r, struct tree_scan *s)
+{
+	for (size_t i = 0; r->shared && i < s->n; i++)
+		s->trees[i].foreign =
+			!s->trees[i].record && !trust_owner(r->store, s->trees[i].owner);
+}
+
 static int join(const struct roots *r, struct tree_scan *s, struct varve_err *e)
 {
 	bool orphans = false;
@@ -132,6 +142,7 @@ static int join(const struct roots *r, struct tree_scan *s, struct varve_err *e)
 				label_from_tree(fd, t->label);
 		}
 	}
+	find_foreign(r, s);
 	return 0;
 }
 

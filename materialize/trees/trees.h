@@ -28,6 +28,7 @@ struct roots {
 	struct varve_store *store;
 	const struct varve_ctx *ctx;
 	bool writable;
+	bool shared;     /* others may put trees into it */
 	bool journalled; /* the store can be written: trees may be exchanged and recorded */
 };
 /* create: make it (0700) if it is missing. VARVE_E_NOTFOUND, VARVE_E_UNSAFE (anybody may rename in
@@ -54,6 +55,8 @@ struct tree {
 	int64_t born; /* 0: not known */
 	bool odd;     /* no directory (a symlink, a file), or a mount point */
 	bool hidden;  /* odd, and there may be a tree below it */
+	bool foreign; /* somebody else put it into a directory where all may */
+	uid_t owner;
 	const struct varve_install_record *record; /* NULL: not made by us, or its record is lost */
 };
 struct tree_scan {

@@ -2,7 +2,9 @@
 """Lines that lose packets and connections that go dead, in a network namespace of the test (docs/requirements.md 4.25)."""
 
 import ctypes
+import socket
 import subprocess
+import threading
 import time
 
 from support import Case, need_root
@@ -78,6 +80,35 @@ class Network(Blobs):
         err = process.communicate(timeout=60)[1]
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(self.varve.blob(self.digest).read_bytes(), self.layer)
+
+
+class Trailers(Case):
+    """Headers may come behind a body of chunks, too: without end they took eleven times their size of memory."""
+
+    def endless(self, server):
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    if b"\r\n\r\n" not in connection.recv(65536):
+                        continue  # https is tried first
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+                    for _ in range(200):  # 10 MB
+                        connection.sendall(b"A: b\r\n" * 8000)
+                        self.sent += 48000
+                except OSError:
+                    pass
+
+    def test_without_end(self):
+        self.sent = 0
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        threading.Thread(target=self.endless, args=(server,), daemon=True).start()
+        self.varve.run("pull", "127.0.0.1:%d/a/b:1" % server.getsockname()[1], status=(4, 5), timeout=60)
+        self.assertLess(self.sent, 9_000_000)
 
 
 class Private(Case):

@@ -3,6 +3,7 @@
 
 import base64
 import json
+import os
 import shutil
 import socket
 import socketserver
@@ -54,6 +55,41 @@ class Https(Case):
         for source, name in files:
             shutil.copy(source, directory / name)
         return directory
+
+
+class TwoSchemes(Https):
+    """One address answers https, with the registry of a user, and http, with a mirror of Docker Hub."""
+
+    def test_login_is_for_https(self):
+        private = self.registry(htpasswd={"me": "Zq7secretXw9"})
+        private.push(self.images, "a", "team/app", "1")
+        self.source.push(self.images, "a", "library/debian", "x")
+        both = self.nginx(
+            f"ssl_certificate {self.cert}; ssl_certificate_key {self.key}; error_page 497 = @plain; access_log {{dir}}/schemes schemes;"
+            " location / { proxy_pass http://$place; } location @plain { proxy_pass http://$place; }",
+            http=f"""map $request_uri $place {{ ~^/v2/team/ {private.address}; default {self.source.address}; }}
+                log_format schemes '$https|$request_uri|$status|$http_authorization';""", listen=" ssl")
+        self.front = both
+        self.certs_d((self.dir / "ca.crt", "ca.crt"))
+        auth, config = self.path("auth"), self.path("config")
+        auth.write_text(json.dumps({"auths": {both.address: {"auth": base64.b64encode(b"me:Zq7secretXw9").decode()}}}))
+        auth.chmod(0o600)
+        config.write_text(json.dumps({"registries": {"docker.io": {"fallback": False, "mirrors": [
+            {"url": f"http://{both.address}", "capabilities": ["pull", "resolve"]}]}}}))
+        app = f"{both.address}/team/app:1"
+        for refs in ((app,), ("debian:x", app), (app, "debian:x"), ("debian:x",)):
+            with self.subTest(refs=refs):
+                varve = self.new_varve(REGISTRY_AUTH_FILE=auth)
+                shutil.copytree(self.varve.home / ".config", varve.home / ".config")
+                varve.run("--config", config, "pull", "--jobs", "1", *refs)
+                asked = [line.split("|") for line in (both.directory / "schemes").read_text().splitlines()]
+                os.truncate(both.directory / "schemes", 0)
+                plain = [line for line in asked if not line[0]]
+                self.assertEqual([line for line in plain if line[3] != "-"], [])
+                self.assertEqual([line for line in plain if "/team/" in line[1]], [])
+                self.assertEqual(bool(plain), "debian:x" in refs)
+                if app in refs:
+                    self.assertTrue([line for line in asked if line[0] and "/team/" in line[1] and line[3].startswith("Basic")])
 
 
 class Tls(Https):

@@ -32,6 +32,65 @@ int main(void)
 }
 """
 
+# What no capability is needed for, and what no namespace holds.
+CALLS = r"""
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void may(const char *what, long result)
+{
+    if (result >= 0)
+        printf("MAY %s\n", what);
+}
+/* In a child: where the kernel runs no such programs it dies of it. */
+static long as_i386(long number, long a, long b)
+{
+    int status = 1;
+#ifdef __x86_64__
+    long result;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(0L) : "memory", "r8", "r9", "r10", "r11");
+        _exit((int)result < 0);
+    }
+    waitpid(pid, &status, 0);
+#endif
+    return status ? -1 : 0;
+}
+int main(void)
+{
+    static long clone3_args[11] = {CLONE_NEWUSER};
+    long pid;
+
+    may("socket", socket(AF_INET, SOCK_STREAM, 0));
+    may("local", socket(AF_UNIX, SOCK_STREAM, 0));
+    may("vsock", socket(40, SOCK_STREAM, 0));
+    may("alg", socket(38, SOCK_SEQPACKET, 0));
+    may("add_key", syscall(SYS_add_key, "user", "varve-test", "x", 1L, -2L));
+    may("keyctl", syscall(SYS_keyctl, 0L, -4L, 0L));
+    may("keyctl32", as_i386(288, 0, -4));
+    may("vsock32", as_i386(359, 40, SOCK_STREAM));
+    may("bpf", syscall(SYS_bpf, 0L, NULL, 0L) < 0 ? -1 : 0);
+    pid = syscall(SYS_clone, CLONE_NEWUSER | 17L, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        _exit(0);
+    may("clone", pid);
+    pid = syscall(SYS_clone3, clone3_args, 64L);
+    if (pid == 0)
+        _exit(0);
+    may("clone3", pid);
+    may("unshare32", as_i386(310, CLONE_NEWUSER, 0));
+    may("unshare", unshare(CLONE_NEWUSER));
+    return 0;
+}
+"""
+
 
 def image(**more):
     tar = Tar().dir("root").dir("bin")
@@ -141,7 +200,7 @@ $b hostname changed && echo RENAMED
 echo x > /proc/sys/kernel/hostname && echo WROTE
 echo /tmp/x > /proc/sys/kernel/core_pattern && echo WROTE
 echo h > /proc/sysrq-trigger && echo WROTE
-echo $($b ls /proc/1/root/)
+echo $($b ls /proc/self/root/)
 exit 0
 """).err
         for word in ("MOUNTED", "READ", "RENAMED", "WROTE"):
@@ -163,6 +222,69 @@ exit 0
         self.assertEqual({x for x in self.out(text) if x.startswith("net=")}, {"net=lo:"})
         self.assertEqual({x for x in self.out(text, "--hook-network") if x.startswith("net=")}, {f"net={n}:" for n in ours})
         self.assertIn("--hook-network", self.install(text="exit 1\n", status=1).err)
+
+    def tools(self, **more):
+        """An image with a busybox that has all its names."""
+        tar = Tar().dir("root").dir("bin").file("bin/busybox", BUSYBOX, mode=0o755)
+        for name in ("sh", "ls", "cat", "chmod", "touch", "wc"):
+            tar.symlink("bin/" + name, "busybox")
+        for name, data in more.items():
+            tar.file("bin/" + name, data, mode=0o755)
+        return tar
+
+    def by_both(self, tar, text):
+        """What a hook prints that root runs, and one that an ordinary user runs."""
+        env = {"VARVE_TEST_MARK": "Zq7environXw9"}
+        yield self.install(ref=self.stored(tar), text=text, env=env).err
+        path = self.path("both.tar")
+        path.write_bytes(tar.bytes())
+        with tempfile.TemporaryDirectory(prefix="varve-test.") as home:
+            hook = pathlib.Path(home, "hook_postinstall_all.sh")
+            hook.write_text("#!/bin/sh\n" + text)
+            tarball, command = shutil.copy(path, home), shutil.copy(os.environ["VARVE"], home)
+            for name in (tarball, command):
+                os.chmod(name, 0o755)
+            for name in (home, hook):
+                os.chown(name, NOBODY, NOBODY)
+            done = subprocess.run(["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", command,
+                                   "--store", f"{home}/s", "--roots", f"{home}/r", "install", tarball, "--name", "t",
+                                   "--hooks", home], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, cwd=home,
+                                  env={"HOME": home, "PATH": os.environ["PATH"], **env})
+            self.assertEqual(done.returncode, 0, done.stdout)
+            yield done.stdout
+
+    def test_process_one_is_shut(self):
+        """It has the caller's environment and memory, and had descriptors of the store and of the roots dir."""
+        for said in self.by_both(self.tools(), """
+for f in /proc/1/fd/* /proc/1/cwd /proc/1/root; do ls $f/.. >/dev/null 2>&1 && echo "OPENED $f"; done
+for f in environ maps auxv; do cat /proc/1/$f && echo "READ $f"; done
+for f in $(ls /proc/self/fd); do test "$f" -le 3 || echo "KEPT $f"; done
+echo at the end
+"""):
+            for word in ("OPENED", "READ", "KEPT", "Zq7environXw9"):
+                self.assertNotIn(word, said)
+            self.assertIn("at the end", said)
+
+    def test_calls_that_leave_the_namespaces(self):
+        source, out = self.path("calls.c"), self.path("calls")
+        source.write_text(CALLS)
+        subprocess.run(["cc", "-static", "-o", out, "-x", "c", source], check=True)
+        for said in self.by_both(self.tools(calls=out.read_bytes()), "/bin/calls\n"):
+            self.assertEqual([line for line in said.splitlines() if line.startswith("MAY ")], ["MAY socket", "MAY local"])
+
+    def test_devices_are_the_systems(self):
+        """Their modes and times are what the whole system sees; /dev/null came in as standard input, too."""
+        for said in self.by_both(self.tools(), """
+for d in /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /proc/keys; do
+	chmod 666 $d 2>/dev/null && echo "CHANGED $d"
+	touch $d 2>/dev/null && echo "CHANGED $d"
+done
+test -c /proc/self/fd/0 && echo "HAS $(ls -l /proc/self/fd/0)"
+echo x > /dev/null && echo "input: $(cat | wc -c)"
+"""):
+            for word in ("CHANGED", "HAS"):
+                self.assertNotIn(word, said)
+            self.assertIn("input: 0", said)
 
     def escaping(self):
         where = pathlib.Path(tempfile.mkdtemp(prefix="varve-test."))
@@ -207,6 +329,23 @@ exit 0
         self.assertIn("--hooks-unconfined", result.err)
         self.assertNotIn("it ran", result.err)
         self.assertIn("it ran", self.varve.run(*args, "--hooks-unconfined", prefix=with_less).err)
+
+
+class Log(Hooks):
+    def test_what_others_put_there(self):
+        """In a directory like /tmp: a FIFO would keep us waiting, a hard link would be emptied."""
+        self.varve.roots.mkdir()
+        self.varve.roots.chmod(0o1777)
+        log, precious = self.varve.roots / ".rootfs_t.hooks.log", self.path("precious")
+        os.mkfifo(log, 0o666)
+        os.chown(log, NOBODY, NOBODY)
+        self.install(text="echo said\n", timeout=30)
+        self.assertIn("said", log.read_text())
+        precious.write_text("x")
+        log.unlink()
+        os.link(precious, log)
+        self.install(text="echo said\n")
+        self.assertEqual(precious.read_text(), "x")
 
 
 class Shown(Hooks):

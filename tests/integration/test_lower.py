@@ -407,6 +407,29 @@ class Own(LowerCase):
         os.chown(self.low.roots, 0, 0)
         self.low.run("list", "--installed")
 
+    def test_tree_of_another(self):
+        """In /tmp anybody can put a directory where a tree, an old one or the active one is looked for."""
+        self.have(good())
+        self.low.roots.mkdir()
+        self.low.roots.chmod(0o1777)
+        self.low.run("install", "low:1", "--name", "mine")
+        for name, command in (("rootfs_x", ("switch", "x")), (".rootfs_mine.old.7", ("rollback", "mine"))):
+            planted = self.low.roots / name
+            planted.mkdir()
+            os.chown(planted, OTHER, OTHER)
+            self.assertIn(f"belongs to user {OTHER}", self.low.run(*command, status=4).err)
+            self.assertEqual(planted.stat().st_uid, OTHER)
+        active = self.low.roots / "rootfs"
+        self.assertFalse(active.exists())
+        for make in (active.mkdir, lambda: active.symlink_to("rootfs_x")):
+            make()
+            os.chown(active, OTHER, OTHER, follow_symlinks=False)
+            result = self.low.run("install", "low:1", "--name", "u", "--user", "root", status=4)
+            self.assertIn("--user-from", result.err)
+            active.unlink() if active.is_symlink() else active.rmdir()
+        self.config.write_text(json.dumps({"trusted_owners": [OTHER]}))
+        self.low.run("switch", "x", env={"VARVE_CONFIG": self.config})
+
     def test_sidecar_of_another(self):
         """In /tmp anybody can say what a tree was made from."""
         self.have(good())

@@ -4,6 +4,9 @@
 import base64
 import json
 import os
+import signal
+import socket
+import subprocess
 
 from support import Case, Tar
 
@@ -59,7 +62,7 @@ class Secrets(Case):
                          ["remove", text], ["remove", "--installed", text], ["pin", text], ["unpin", text], ["rollback", text],
                          ["export", "-o", self.dir / "out", text], ["outdated", text], ["outdated", "--installed", text], ["check", "--installed", text],
                          ["list", text], ["registry", text], ["config", text], ["gc", text], ["help", text], [text],
-                         ["install", "--source", "official", text], ["--store", text, "list"], ["--config", text, "pull", "x"]):
+                         ["install", "--source", "official", text], ["--store", text, "list"], ["--roots", text, "list", "--installed"], ["--roots", text, "switch", "x"], ["--config", text, "pull", "x"]):
                 with self.subTest(args=args):
                     self.looked(*args, input=b"p\n", cwd=self.dir)
 
@@ -111,6 +114,42 @@ class Secrets(Case):
             with self.subTest(location=location):
                 server = self.nginx("location / { add_header Set-Cookie 's=%s' always; %s }" % (SECRET["cookie"], location))
                 self.looked("pull", f"{server.address}/a/b:1")
+
+    def test_places(self):
+        """A directory for the store or the trees is no URL; it was made, and its name shown."""
+        for option in ("--store", "--roots"):
+            for text in (f"http://u:{SECRET['argument']}@h/x", f"u:{SECRET['argument']}@h/x", "https://h/x"):
+                result = self.varve.run(option, text, "install", "x:1", "--name", "y", status=2, cwd=self.dir)
+                self.assertNotIn(SECRET["argument"], result.out + result.err)
+                self.assertIn("wants a directory", result.err)
+        self.varve.run("--roots", "./u:v@h", "install", "x:1", "--name", "y", cwd=self.dir)
+        self.assertTrue((self.dir / "u:v@h/rootfs_y").is_dir())
+
+    def silent(self):
+        """Whoever asks there waits."""
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        return server, "127.0.0.1:%d" % server.getsockname()[1]
+
+    def test_no_core(self):
+        """While a password is in memory nothing makes varve write its memory to a file."""
+        server, host = self.silent()
+        auth = self.path("auth")
+        auth.write_text(json.dumps({"auths": {host: {"auth": base64.b64encode(f"u:{SECRET['auths']}".encode()).decode()}}}))
+        auth.chmod(0o600)
+        for args in (("pull", f"{host}/a/b:1"), ("install", f"{host}/a/b:1"), ("push", "x:1", f"{host}/a/b:1"),
+                     ("login", "-u", "u", "--password-stdin", host)):
+            with self.subTest(args=args):
+                process = self.varve.popen(*args, prefix=("prlimit", "--core=unlimited"), stdin=subprocess.PIPE, cwd=self.dir,
+                                           env={"REGISTRY_AUTH_FILE": auth})
+                process.stdin.write(SECRET["auths"].encode() + b"\n")
+                process.stdin.close()
+                connection, _ = server.accept()
+                os.kill(process.pid, signal.SIGABRT)
+                ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+                self.assertEqual((ended.si_code, ended.si_status), (os.CLD_KILLED, signal.SIGABRT))
+                process.wait()
+                connection.close()
 
     def test_login(self):
         """The password is in no command line and in no core file."""
