@@ -162,10 +162,6 @@ static int take_layers(struct plan_priv *v, const struct oci_manifest *m,
 {
 	size_t n = m->n_layers;
 
-	if (!m->is_image)
-		return varve_fail(e, VARVE_E_UNSUPPORTED,
-				  "this is not the image of a root filesystem (%s)",
-				  m->config.media_type ? m->config.media_type : "no config type");
 	if (n != c->n_diff_ids)
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "the manifest names %zu layers, the config %zu", n,
@@ -203,6 +199,21 @@ static int read_config(struct varve_plan *p, const struct oci_manifest *m, struc
 	return r;
 }
 
+static int check_image(const struct oci_manifest *m, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf why = {0};
+	enum oci_what what;
+
+	buf_init(&why, 1024);
+	what = oci_manifest_what(m, &why);
+	if (what == OCI_WHAT_IMAGE)
+		return 0;
+	return varve_fail(
+		e, VARVE_E_UNSUPPORTED,
+		what == OCI_WHAT_UNREADABLE ? "%s" : "it is %s, not the image of a root filesystem",
+		buf_error(&why) ? "an artifact" : why.p);
+}
+
 static int read_documents(struct varve_plan *p, struct varve_err *e)
 {
 	struct plan_priv *v = p->priv;
@@ -216,6 +227,8 @@ static int read_documents(struct varve_plan *p, struct varve_err *e)
 		r = blob_read(p->store, &p->manifest, &doc, e);
 	if (r == 0)
 		r = oci_manifest_parse(&m, doc.p, doc.n, e);
+	if (r == 0)
+		r = check_image(m, e);
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
 		r = lease_add(v->lease, &m->layers[i].digest, e);
 	if (r == 0)
