@@ -36,8 +36,21 @@ static void push_done(struct push *p)
 
 /* --- what is sent --- */
 
-static int add_blob(struct push *p, const struct varve_digest *d, struct varve_err *e)
+/* What others would refuse is not published. */
+static int check_size(const struct varve_digest *d, uint64_t has, uint64_t said,
+		      struct varve_err *e)
 {
+	if (said == VARVE_SIZE_UNKNOWN || said == has)
+		return 0;
+	return varve_fail(e, VARVE_E_SIZE,
+			  "blob %s has %llu bytes, but the image says that it has %llu: nobody "
+			  "could pull it; make the image anew where it was made",
+			  DIGEST_STR(d), (unsigned long long)has, (unsigned long long)said);
+}
+
+static int add_blob(struct push *p, const struct oci_descriptor *desc, struct varve_err *e)
+{
+	const struct varve_digest *d = &desc->digest;
 	struct varve_blob_info info;
 	struct upload *more;
 	size_t i;
@@ -45,7 +58,7 @@ static int add_blob(struct push *p, const struct varve_digest *d, struct varve_e
 
 	for (i = 0; i < p->n_uploads; i++)
 		if (varve_digest_equal(&p->uploads[i].digest, d))
-			return 0;
+			return check_size(d, p->uploads[i].size, desc->size, e);
 	r = lease_add(p->lease, d, e);
 	if (r == 0)
 		r = blob_stat(p->store, d, &info, e);
@@ -54,6 +67,9 @@ static int add_blob(struct push *p, const struct varve_digest *d, struct varve_e
 			     : varve_fail(e, VARVE_E_INCOMPLETE,
 					  "blob %s is missing in the store; pull the image again",
 					  DIGEST_STR(d));
+	r = check_size(d, info.size, desc->size, e);
+	if (r < 0)
+		return r;
 	more = reallocarray(p->uploads, p->n_uploads + 1, sizeof(*more));
 	if (!more)
 		return varve_fail_oom(e);
@@ -89,9 +105,9 @@ static int collect_manifest(struct push *p, const struct varve_digest *d, struct
 
 	if (r < 0)
 		return r;
-	r = add_blob(p, &m->config.digest, e);
+	r = add_blob(p, &m->config, e);
 	for (i = 0; r == 0 && i < m->n_layers; i++)
-		r = add_blob(p, &m->layers[i].digest, e);
+		r = add_blob(p, &m->layers[i], e);
 	if (r == 0)
 		r = add_doc(p, d, b,
 			    m->media_type && *m->media_type ? m->media_type
@@ -102,7 +118,7 @@ static int collect_manifest(struct push *p, const struct varve_digest *d, struct
 	return r;
 }
 
-static int collect(struct push *p, const struct varve_digest *d, const char *type, unsigned depth,
+static int collect(struct push *p, const struct oci_descriptor *desc, unsigned depth,
 		   struct varve_err *e);
 
 static int collect_index(struct push *p, const struct varve_digest *d, struct buf *b,
@@ -116,7 +132,7 @@ static int collect_index(struct push *p, const struct varve_digest *d, struct bu
 		const struct oci_descriptor *child = &index->manifests[i];
 
 		r = varve_digest_is_set(&child->digest)
-			    ? collect(p, &child->digest, child->media_type, depth + 1, e)
+			    ? collect(p, child, depth + 1, e)
 			    : oci_fail_algorithm("an entry of the image index", e);
 	}
 	oci_index_free(index);
@@ -124,9 +140,11 @@ static int collect_index(struct push *p, const struct varve_digest *d, struct bu
 }
 
 /* Children before their parents. */
-static int collect(struct push *p, const struct varve_digest *d, const char *type, unsigned depth,
+static int collect(struct push *p, const struct oci_descriptor *desc, unsigned depth,
 		   struct varve_err *e)
 {
+	const struct varve_digest *d = &desc->digest;
+	const char *type = desc->media_type;
 	VARVE_CLEANUP(buf_done) struct buf b = {0};
 	JSON_FREE json *j = NULL;
 	enum oci_doc_kind kind;
@@ -136,7 +154,7 @@ static int collect(struct push *p, const struct varve_digest *d, const char *typ
 
 	for (i = 0; i < p->n_docs; i++)
 		if (varve_digest_equal(&p->docs[i].digest, d))
-			return 0;
+			return check_size(d, p->docs[i].n, desc->size, e);
 	if (depth > NESTING_MAX)
 		return varve_fail(e, VARVE_E_FORMAT, "indexes are nested too deeply");
 	buf_init(&b, OCI_DOC_MAX);
@@ -149,6 +167,8 @@ static int collect(struct push *p, const struct varve_digest *d, const char *typ
 				  DIGEST_STR(d));
 	if (r == 1)
 		r = blob_read(p->store, d, &b, e);
+	if (r == 0)
+		r = check_size(d, b.n, desc->size, e);
 	if (r == 0)
 		r = oci_classify(b.p, b.n, NULL, type, &kind, e);
 	if (r < 0)
@@ -278,7 +298,9 @@ int varve_push(struct varve_store *s, const struct varve_image *image,
 	p.client->offer_wait = true;
 	r = lease_begin(&p.lease, s, "push", e);
 	if (r == 0)
-		r = collect(&p, what, NULL, 0, e);
+		r = collect(&p,
+			    &(struct oci_descriptor){.digest = *what, .size = VARVE_SIZE_UNKNOWN},
+			    0, e);
 	if (r == 0)
 		r = find_place(&p, dest, e);
 	if (r < 0)

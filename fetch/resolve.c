@@ -219,38 +219,23 @@ int pull_note_doc(struct image_job *im, const struct varve_digest *d, uint64_t s
 	return 0;
 }
 
-/* An image with a layer of a type that is none of a layer's. */
-static int unreadable_layer(const struct oci_manifest *m, struct varve_err *e)
-{
-	for (size_t i = 0; i < m->n_layers; i++) {
-		const char *type = m->layers[i].media_type ? m->layers[i].media_type : "";
-
-		if (strstr(type, "+encrypted"))
-			return varve_fail(e, VARVE_E_UNSUPPORTED,
-					  "layer %zu of %zu is encrypted (%s), which varve cannot "
-					  "read; ask for an image without encryption",
-					  i + 1, m->n_layers, TEXT_SAFE(type));
-	}
-	return 0;
-}
-
 /* An artifact is told before anything of it is stored. */
 static int check_image(const struct document *d, struct varve_err *e)
 {
-	const struct oci_manifest *m = d->manifest;
-	const char *type;
-	int r;
+	VARVE_CLEANUP(buf_done) struct buf why = {0};
+	enum oci_what what;
 
-	if (!m)
+	if (!d->manifest)
 		return 0;
-	r = unreadable_layer(m, e);
-	if (r < 0 || m->is_image)
-		return r;
-	type = m->artifact_type ? m->artifact_type : m->config.media_type;
-	return varve_fail(
-		e, VARVE_E_UNSUPPORTED,
-		"an artifact of the type %s, not a container image; varve pulls only images",
-		type ? TEXT_SAFE(type) : "unknown");
+	buf_init(&why, 1024);
+	what = oci_manifest_what(d->manifest, &why);
+	if (what == OCI_WHAT_IMAGE)
+		return 0;
+	return varve_fail(e, VARVE_E_UNSUPPORTED,
+			  what == OCI_WHAT_UNREADABLE
+				  ? "%s"
+				  : "%s, not a container image; varve pulls only images",
+			  buf_error(&why) ? "an artifact" : why.p);
 }
 
 static int get_document(struct pull *p, struct image_job *im, const struct oci_descriptor *desc,

@@ -169,6 +169,7 @@ static int load_image(void *user, struct span key, struct span value, struct var
 		.docker = rec.docker,
 		.fetched_at = rec.fetched_at,
 		.last_used = rec.fetched_at,
+		.misfit = GRAPH_NONE,
 	};
 	while (image_next_ref(&rec.refs, &ref)) {
 		r = graph_intern(g, &ref.digest, &i, e);
@@ -178,6 +179,11 @@ static int load_image(void *user, struct span key, struct span value, struct var
 			return r;
 		if (!g->blobs[i].recorded && ref.size != VARVE_SIZE_UNKNOWN)
 			g->blobs[i].size = ref.size;
+		if (g->blobs[i].present && ref.size != VARVE_SIZE_UNKNOWN &&
+		    g->blobs[i].size != ref.size) {
+			im->misfit = i;
+			im->misfit_said = ref.size;
+		}
 		g->edges[g->n_edges++] = (struct graph_edge){i, ref.role};
 		im->n_edges++;
 	}

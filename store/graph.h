@@ -35,6 +35,8 @@ struct graph_image {
 	bool docker;
 	bool complete;
 	uint64_t size, unpacked;
+	uint32_t misfit; /* a blob of another size than the manifest says, or GRAPH_NONE */
+	uint64_t misfit_said;
 	uint64_t own_size, shared_size; /* of what is here, not in a lower store */
 	const char *pin_reference;      /* name it was pinned by; may be NULL */
 };

@@ -72,6 +72,12 @@ bool inflate_is_compressed(const void *p, size_t n)
 	return find_codec(p, n) != NULL;
 }
 
+/* Squashfs before version 4 had the byte order of its machine; firmware has it with lzma. */
+static bool is_old_squashfs(const uint8_t *p, size_t n)
+{
+	return n >= 4 && (!memcmp(p, "sqsh", 4) || !memcmp(p, "shsq", 4) || !memcmp(p, "qshs", 4));
+}
+
 static int choose(struct inflate *z, struct varve_err *e)
 {
 	const uint8_t *p = z->in.p;
@@ -82,6 +88,11 @@ static int choose(struct inflate *z, struct varve_err *e)
 	z->codec = find_codec(p, n);
 	if (!z->codec && n >= 4 && memcmp(p, SQUASHFS_MAGIC, 4) == 0)
 		z->squashfs = true;
+	else if (!z->codec && is_old_squashfs(p, n))
+		return varve_fail(e, VARVE_E_UNSUPPORTED,
+				  "a squashfs of before version 4 (big-endian, or with lzma as "
+				  "firmware has it); unsquashfs -d DIR FILE reads it where it can, "
+				  "mksquashfs DIR NEW makes one of version 4");
 	else if (!z->codec && !tar_looks_like(p, n))
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "neither a tar (plain or compressed by gzip, zstd, xz or "

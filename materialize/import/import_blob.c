@@ -303,6 +303,10 @@ static int get_platform(struct import *im, const struct varve_digest *manifest,
 		r = oci_manifest_parse(&m, b.p, b.n, e);
 	if (r < 0)
 		return r;
+	if (!m->is_image) { /* it has none */
+		oci_manifest_free(m);
+		return 0;
+	}
 	buf_reset(&b);
 	r = blob_read(im->s, &m->config.digest, &b, e);
 	oci_manifest_free(m);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Import from an OCI image layout: whole, or a bundle whose other blobs are in the store. */
-#include "materialize/import/import_members.h"
+#include "materialize/import/import_layout.h"
+#include "materialize/import/import_choose.h"
+#include "materialize/import/import_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,30 +15,7 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 
-#define NESTING_MAX 4u
-#define NAMES_MAX   64u
-
-struct layout {
-	struct import *im;
-	struct members *m;
-	struct oci_index *index;
-	json *raw;    /* index.json: annotations that the parser does not keep */
-	json *docker; /* manifest.json beside it (docker save); NULL: none */
-	struct import_blobs blobs;
-	struct varve_digest parents[NESTING_MAX];
-	size_t n_parents;
-	unsigned unnamed;      /* images without a name so far */
-	struct entry *entries; /* one for each of index */
-};
-/* Of index.json. Those with the same digest are one image of several names. */
-struct entry {
-	const json *raw;
-	bool wanted;
-	size_t next; /* the next one with its digest, 0: none */
-	bool later;  /* not the first one of its digest */
-};
-
-static void digest_name(const struct varve_digest *d, char out[256])
+void layout_name(const struct varve_digest *d, char out[256])
 {
 	(void)snprintf(out, 256, "blobs/%s/%s", d->algo == VARVE_SHA512 ? "sha512" : "sha256",
 		       DIGEST_HEX(d));
@@ -51,18 +30,32 @@ static int fail_incomplete(const struct layout *l, const struct varve_digest *d,
 			  TEXT_SAFE(l->im->path), DIGEST_STR(d));
 }
 
-/* A manifest, index or config: from the layout, or from the store if the layout leaves it out. */
-static int get_document(struct layout *l, enum varve_blob_kind kind, const struct varve_digest *d,
-			struct buf *b, struct varve_err *e)
+/* Other tools refuse what has another size than its descriptor says. */
+static int check_size(const struct layout *l, const struct oci_descriptor *d, uint64_t has,
+		      struct varve_err *e)
 {
+	if (d->size == VARVE_SIZE_UNKNOWN || d->size == has)
+		return 0;
+	return varve_fail(e, VARVE_E_SIZE, "%s: blob %s has %llu bytes, not %llu",
+			  TEXT_SAFE(l->im->path), DIGEST_STR(&d->digest), (unsigned long long)has,
+			  (unsigned long long)d->size);
+}
+
+/* A manifest, index or config: from the layout, or from the store if the layout leaves it out. */
+static int get_document(struct layout *l, enum varve_blob_kind kind,
+			const struct oci_descriptor *desc, struct buf *b, struct varve_err *e)
+{
+	const struct varve_digest *d = &desc->digest;
 	struct varve_digest got;
 	char name[256];
 	int r;
 
-	digest_name(d, name);
+	layout_name(d, name);
 	r = members_read(l->m, name, b, e);
 	if (r == 1) {
-		r = import_charge(l->im, b->n, e);
+		r = check_size(l, desc, b->n, e);
+		if (r == 0)
+			r = import_charge(l->im, b->n, e);
 		return r == 0 ? import_document(l->im, &l->blobs, kind, b, d, &got, e) : r;
 	}
 	if (r == 0)
@@ -76,10 +69,13 @@ static int get_document(struct layout *l, enum varve_blob_kind kind, const struc
 	l->blobs.n_all++;
 	buf_reset(b);
 	r = blob_read(l->im->s, d, b, e);
+	if (r == 0)
+		r = check_size(l, desc, b->n, e);
 	return r == 0 ? import_charge(l->im, b->n, e) : r;
 }
 
-static int get_layer(struct layout *l, const struct oci_descriptor *d,
+/* kind: what is no layer that we know is stored as it is. */
+static int get_layer(struct layout *l, const struct oci_descriptor *d, enum varve_blob_kind kind,
 		     struct varve_layer_facts *ret, struct varve_err *e)
 {
 	struct import_range range;
@@ -88,31 +84,42 @@ static int get_layer(struct layout *l, const struct oci_descriptor *d,
 	char name[256];
 	int r;
 
-	digest_name(&d->digest, name);
+	layout_name(&d->digest, name);
 	r = members_find(l->m, name, &range, e);
-	if (r < 0)
-		return r;
 	if (r == 1) {
-		if (d->size != VARVE_SIZE_UNKNOWN && d->size != range.size)
-			return varve_fail(e, VARVE_E_SIZE, "%s: blob %s has %llu bytes, not %llu",
-					  TEXT_SAFE(l->im->path), DIGEST_STR(&d->digest),
-					  (unsigned long long)range.size,
-					  (unsigned long long)d->size);
-		return import_blob(l->im, &l->blobs, VARVE_BLOB_LAYER, &range, &d->digest, &got,
-				   ret, e);
+		r = check_size(l, d, range.size, e);
+		return r < 0 ? r
+			     : import_blob(l->im, &l->blobs, kind, &range, &d->digest, &got,
+					   kind == VARVE_BLOB_LAYER ? ret : NULL, e);
 	}
-	r = lease_add(l->im->lease, &d->digest, e);
+	if (r == 0)
+		r = lease_add(l->im->lease, &d->digest, e);
 	if (r == 0)
 		r = blob_stat(l->im->s, &d->digest, &info, e);
 	if (r == 0)
 		return fail_incomplete(l, &d->digest, e);
+	if (r == 1)
+		r = check_size(l, d, info.size, e);
 	if (r < 0)
 		return r;
 	l->blobs.n_all++;
+	if (kind != VARVE_BLOB_LAYER)
+		return 0;
 	if (!info.has_facts)
 		return varve_layer_ops()->read(l->im->s, &d->digest, ret, e);
 	*ret = info.facts;
 	return 0;
+}
+
+/* What no tree can be made of is stored and handed on all the same (image-spec, manifest.md). */
+static int get_opaque(struct layout *l, const struct oci_manifest *m, struct varve_err *e)
+{
+	size_t i;
+	int r = get_layer(l, &m->config, VARVE_BLOB_OTHER, NULL, e);
+
+	for (i = 0; r == 0 && i < m->n_layers; i++)
+		r = get_layer(l, &m->layers[i], VARVE_BLOB_OTHER, NULL, e);
+	return r;
 }
 
 static int get_layers(struct layout *l, const struct oci_manifest *m, const struct oci_config *c,
@@ -127,7 +134,7 @@ static int get_layers(struct layout *l, const struct oci_manifest *m, const stru
 	for (i = 0; i < m->n_layers; i++) {
 		struct varve_layer_facts facts;
 
-		r = get_layer(l, &m->layers[i], &facts, e);
+		r = get_layer(l, &m->layers[i], VARVE_BLOB_LAYER, &facts, e);
 		if (r == 0 && !varve_digest_equal(&facts.diff_id, &c->diff_ids[i]))
 			r = varve_fail(e, VARVE_E_DIGEST, "unpacks to %s, the config says %s",
 				       DIGEST_STR(&facts.diff_id), DIGEST_STR(&c->diff_ids[i]));
@@ -137,259 +144,113 @@ static int get_layers(struct layout *l, const struct oci_manifest *m, const stru
 	return 0;
 }
 
-/* 1: no image (an artifact), passed over. */
-static int get_image(struct layout *l, const struct buf *doc, struct varve_digest *ret_config,
-		     struct varve_err *e)
+static int get_readable(struct layout *l, const struct oci_manifest *m, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf b = {0};
-	struct oci_manifest *m = NULL;
 	struct oci_config *c = NULL;
-	int r = oci_manifest_parse(&m, doc->p, doc->n, e);
+	int r;
 
-	if (r < 0)
-		return r;
-	if (!m->is_image) {
-		oci_manifest_free(m);
-		return 1;
-	}
 	buf_init(&b, OCI_CONFIG_MAX);
-	*ret_config = m->config.digest;
-	r = get_document(l, VARVE_BLOB_CONFIG, &m->config.digest, &b, e);
+	r = get_document(l, VARVE_BLOB_CONFIG, &m->config, &b, e);
 	if (r == 0)
 		r = oci_config_parse(&c, b.p, b.n, e);
 	if (r == 0)
 		r = get_layers(l, m, c, e);
 	oci_config_free(c);
+	return r;
+}
+
+/* 1: no image (an artifact that nobody named), passed over. */
+static int get_image(struct layout *l, const struct buf *doc, const struct varve_digest *at,
+		     struct varve_digest *ret_config, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf why = {0};
+	struct oci_manifest *m = NULL;
+	enum oci_what what;
+	int r = oci_manifest_parse(&m, doc->p, doc->n, e);
+
+	if (r < 0)
+		return r;
+	buf_init(&why, 1024);
+	what = oci_manifest_what(m, &why);
+	*ret_config = m->config.digest;
+	if (what == OCI_WHAT_ARTIFACT && !l->im->opt->select) {
+		log_info(l->im->ctx, "import", "%s: %s is passed over: %s", TEXT_SAFE(l->im->path),
+			 DIGEST_STR(at), why.n ? why.p : "an artifact");
+		r = 1;
+	} else if (what == OCI_WHAT_IMAGE) {
+		r = get_readable(l, m, e);
+	} else {
+		log_warn(l->im->ctx, "import", "%s: is stored, but cannot be installed: %s",
+			 TEXT_SAFE(l->im->path), why.n ? why.p : "an artifact");
+		r = get_opaque(l, m, e);
+	}
 	oci_manifest_free(m);
 	return r;
+}
+
+/* The entry of an index for the platform. */
+static int choose_child(struct layout *l, const struct oci_index *index, int *ret,
+			struct varve_err *e)
+{
+	const struct varve_platform *want = &l->im->platform;
+	VARVE_CLEANUP(buf_done) struct buf have = {0};
+
+	*ret = oci_index_choose(index, want);
+	if (*ret >= 0)
+		return 0;
+	buf_init(&have, 4096);
+	oci_index_platforms(index, &have);
+	return varve_fail(e, VARVE_E_NOPLATFORM, "%s: no image for %s; it has %s (--platform)",
+			  TEXT_SAFE(l->im->path), varve_platform_str(want, (char[84]){0}), have.p);
 }
 
 /* From a descriptor of index.json down to the manifest for the platform. */
 static int get_manifest(struct layout *l, const struct oci_descriptor *d, struct buf *doc,
 			struct varve_digest *ret, struct varve_err *e)
 {
-	const struct varve_platform *want = &l->im->platform;
-	struct varve_digest at = d->digest;
-	VARVE_FREE char *type = d->media_type ? strdup(d->media_type) : NULL;
+	struct oci_index *index = NULL, *inner;
+	enum oci_doc_kind kind;
+	int r, i;
 
-	if (!varve_digest_is_set(&at))
+	if (!varve_digest_is_set(&d->digest))
 		return oci_fail_algorithm("the entry of index.json", e);
 	for (;;) {
-		struct oci_index *index = NULL;
-		enum oci_doc_kind kind;
-		int r = get_document(l, VARVE_BLOB_MANIFEST, &at, doc, e), i;
-
+		r = get_document(l, VARVE_BLOB_MANIFEST, d, doc, e);
 		if (r == 0)
-			r = oci_classify(doc->p, doc->n, NULL, type, &kind, e);
+			r = oci_classify(doc->p, doc->n, NULL, d->media_type, &kind, e);
 		if (r < 0)
-			return r;
-		*ret = at;
+			break;
+		*ret = d->digest;
 		if (kind == OCI_DOC_MANIFEST)
-			return 0;
-		if (kind != OCI_DOC_INDEX || l->n_parents == NESTING_MAX)
-			return varve_fail(e, VARVE_E_UNSUPPORTED,
-					  "%s: neither an image manifest nor an image index",
-					  DIGEST_STR(&at));
-		l->parents[l->n_parents++] = at;
-		r = oci_index_parse(&index, doc->p, doc->n, e);
+			break;
+		if (kind != OCI_DOC_INDEX || l->n_parents == LAYOUT_NESTING_MAX) {
+			r = varve_fail(e, VARVE_E_UNSUPPORTED,
+				       "%s: neither an image manifest nor an image index",
+				       DIGEST_STR(&d->digest));
+			break;
+		}
+		l->parents[l->n_parents++] = d->digest;
+		r = oci_index_parse(&inner, doc->p, doc->n, e);
 		if (r < 0)
-			return r;
-		i = oci_index_choose(index, want);
-		if (i < 0) {
-			VARVE_CLEANUP(buf_done) struct buf have = {0};
-
-			buf_init(&have, 4096);
-			oci_index_platforms(index, &have);
-			oci_index_free(index);
-			return varve_fail(e, VARVE_E_NOPLATFORM,
-					  "%s: no image for %s; it has %s (--platform)",
-					  TEXT_SAFE(l->im->path),
-					  varve_platform_str(want, (char[84]){0}), have.p);
-		}
-		at = index->manifests[i].digest;
-		free(type);
-		type = index->manifests[i].media_type ? strdup(index->manifests[i].media_type)
-						      : NULL;
-		oci_index_free(index);
+			break;
+		r = choose_child(l, inner, &i, e);
+		oci_index_free(index); /* that held d */
+		index = inner;
+		if (r < 0)
+			break;
+		d = &index->manifests[i];
 	}
-}
-
-/* --- names --- */
-
-/* docker save writes both forms; the names in its own are the better ones. */
-static size_t docker_names(const struct layout *l, const struct varve_digest *config,
-			   const char **names, size_t max)
-{
-	const json *image, *tag;
-	size_t n = 0;
-
-	for (image = json_first(l->docker); image; image = json_next(image)) {
-		const char *path = json_str(json_get_nocase(image, "Config"));
-
-		if (!path || !strstr(path, DIGEST_HEX(config)))
-			continue;
-		tag = json_first(json_get_nocase(image, "RepoTags"));
-		for (; tag && n < max; tag = json_next(tag))
-			if (json_str(tag))
-				names[n++] = json_str(tag);
-	}
-	return n;
-}
-
-static const char *annotation(const struct layout *l, size_t i, const char *key)
-{
-	return json_str(json_get(json_get(l->entries[i].raw, "annotations"), key));
-}
-
-/* The whole name of an image, or only its tag, or NULL. */
-static const char *own_name(const struct layout *l, size_t i)
-{
-	const char *name = annotation(l, i, "io.containerd.image.name");
-
-	return name ? name : annotation(l, i, "org.opencontainers.image.ref.name");
-}
-
-/* A name for what brings none, or only a tag; *made is ours to free. */
-static int name_image(struct layout *l, size_t i, const struct varve_digest *manifest, char **made,
-		      struct varve_err *e)
-{
-	const char *name = own_name(l, i);
-	struct varve_import_label label;
-	int r;
-
-	/* A tag alone, or nothing: the file's name says whose. */
-	if (l->im->opt->name)
-		return 0;
-	r = varve_import_label(l->im->path, &label, e);
-	if (r < 0)
-		return r;
-	if (name)
-		r = asprintf(made, "localhost/%s:%s", label.image, name);
-	else if (l->unnamed++)
-		r = asprintf(made, "localhost/%s:%.12s", label.image, DIGEST_HEX(manifest));
-	else
-		r = asprintf(made, "localhost/%s:%s", label.image, label.tag);
-	if (r < 0) {
-		*made = NULL;
-		return varve_fail_oom(e);
-	}
-	return 0;
-}
-
-/* All names of an image: of docker's list, or of its entries in index.json. */
-struct names {
-	const char **items; /* NULL-terminated */
-	char **made;        /* those that are ours to free */
-	size_t n, n_made;
-};
-
-static void names_done(struct names *n)
-{
-	for (size_t i = 0; i < n->n_made; i++)
-		free(n->made[i]);
-	free(n->made);
-	free(n->items);
-}
-
-static int name_all(struct layout *l, size_t first, const struct varve_digest *config,
-		    const struct varve_digest *manifest, struct names *ret, struct varve_err *e)
-{
-	size_t i = first, max = NAMES_MAX + 1;
-	int r = 0;
-
-	do
-		max++;
-	while ((i = l->entries[i].next));
-	ret->items = calloc(max, sizeof(*ret->items));
-	ret->made = calloc(max, sizeof(*ret->made));
-	if (!ret->items || !ret->made)
-		return varve_fail_oom(e);
-	ret->n = docker_names(l, config, ret->items, NAMES_MAX);
-	if (ret->n)
-		return 0;
-	i = first;
-	do {
-		const char *name = own_name(l, i);
-
-		if (name && strpbrk(name, ":/@")) {
-			ret->items[ret->n++] = name;
-			continue;
-		}
-		if (!name && ret->n)
-			continue;
-		r = name_image(l, i, manifest, &ret->made[ret->n_made], e);
-		if (r == 0 && ret->made[ret->n_made])
-			ret->items[ret->n++] = ret->made[ret->n_made++];
-	} while (r == 0 && (i = l->entries[i].next));
+	oci_index_free(index);
 	return r;
-}
-
-/* --- choosing --- */
-
-static bool is_selected(const struct layout *l, size_t i, const char *select)
-{
-	const char *ref = annotation(l, i, "org.opencontainers.image.ref.name"),
-		   *name = own_name(l, i);
-	const struct varve_digest *d = &l->index->manifests[i].digest;
-
-	return (ref && !strcmp(ref, select)) || (name && !strcmp(name, select)) ||
-	       !strcmp(DIGEST_STR(d), select);
-}
-
-static int fail_choice(const struct layout *l, int code, const char *what, struct varve_err *e)
-{
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
-	size_t i;
-
-	buf_init(&b, 1024);
-	for (i = 0; i < l->index->n; i++) {
-		const char *name = own_name(l, i);
-
-		buf_printf(&b, "%s%s", i ? ", " : "",
-			   name ? TEXT_SAFE(name) : DIGEST_STR(&l->index->manifests[i].digest));
-	}
-	return varve_fail(e, code, "%s: %s; it has: %s", TEXT_SAFE(l->im->path), what, b.p);
-}
-
-static int by_digest(const void *a, const void *b, void *user)
-{
-	const struct oci_index *index = user;
-	size_t x = *(const size_t *)a, y = *(const size_t *)b;
-	int r = memcmp(&index->manifests[x].digest, &index->manifests[y].digest,
-		       sizeof(index->manifests[x].digest));
-
-	return r ? r : (x > y) - (x < y);
-}
-
-/* Of those that are wanted, note which have the same digest. */
-static int join_entries(struct layout *l, struct varve_err *e)
-{
-	VARVE_FREE size_t *order = calloc(l->index->n + 1, sizeof(*order));
-	size_t i, n = 0;
-
-	if (!order)
-		return varve_fail_oom(e);
-	for (i = 0; i < l->index->n; i++)
-		if (l->entries[i].wanted)
-			order[n++] = i;
-	qsort_r(order, n, sizeof(*order), by_digest, l->index);
-	for (i = 1; i < n; i++) {
-		size_t before = order[i - 1], at = order[i];
-
-		l->entries[at].later = varve_digest_equal(&l->index->manifests[before].digest,
-							  &l->index->manifests[at].digest);
-		if (l->entries[at].later)
-			l->entries[before].next = at;
-	}
-	return 0;
 }
 
 static int import_one(struct layout *l, size_t i, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf doc = {0};
-	VARVE_CLEANUP(names_done) struct names names = {0};
+	VARVE_CLEANUP(layout_names_done) struct layout_names names = {0};
 	struct varve_digest config;
-	struct import_image image = {.kind = "oci-layout", .member = own_name(l, i)};
+	struct import_image image = {.kind = "oci-layout", .member = layout_own_name(l, i)};
 	int r;
 
 	buf_init(&doc, OCI_DOC_MAX);
@@ -397,15 +258,10 @@ static int import_one(struct layout *l, size_t i, struct varve_err *e)
 	l->n_parents = 0;
 	r = get_manifest(l, &l->index->manifests[i], &doc, &image.manifest, e);
 	if (r == 0)
-		r = get_image(l, &doc, &config, e);
-	if (r == 1) {
-		log_info(l->im->ctx, "import", "%s: %s is no image, passed over",
-			 TEXT_SAFE(l->im->path), DIGEST_STR(&image.manifest));
-		return 1;
-	}
+		r = get_image(l, &doc, &image.manifest, &config, e);
 	if (r == 0)
-		r = name_all(l, i, &config, &image.manifest, &names, e);
-	if (r < 0)
+		r = layout_names(l, i, &config, &image.manifest, &names, e);
+	if (r != 0)
 		return r;
 	image.target = l->index->manifests[i].digest;
 	image.parents = l->parents;
@@ -416,44 +272,20 @@ static int import_one(struct layout *l, size_t i, struct varve_err *e)
 
 static int import_all(struct layout *l, struct varve_err *e)
 {
-	const char *select = l->im->opt->select;
-	size_t i, n = 0, done = 0, named = 0;
-	int r;
+	size_t i, done = 0;
+	int r = layout_choose(l, e);
 
-	for (i = 0; i < l->index->n; i++) {
-		named += own_name(l, i) != NULL;
-		l->entries[i].wanted = !select || is_selected(l, i, select);
-		n += l->entries[i].wanted;
-	}
-	if (!l->index->n)
-		return varve_fail(e, VARVE_E_FORMAT, "%s: an OCI layout without an image",
-				  TEXT_SAFE(l->im->path));
-	if (select && !n)
-		return fail_choice(l, VARVE_E_NOTFOUND, "no image of that name", e);
-	if (!named && !select && n > 1) {
-		/* One image for several platforms, written without an index of its own. */
-		int k = oci_index_choose(l->index, &l->im->platform);
-
-		return k < 0 ? fail_choice(l, VARVE_E_NOPLATFORM, "no image for the platform", e)
-			     : import_one(l, (size_t)k, e);
-	}
-	if (l->im->opt->name && n > 1)
-		return fail_choice(l, VARVE_E_USAGE, "has several images, and one name was given",
-				   e);
-	r = join_entries(l, e);
-	if (r < 0)
-		return r;
-	for (i = 0; i < l->index->n; i++) {
+	for (i = 0; r >= 0 && i < l->index->n; i++) {
 		if (!l->entries[i].wanted || l->entries[i].later)
 			continue;
 		r = import_one(l, i, e);
-		if (r < 0)
-			return r;
 		done += r == 0;
 	}
-	return done ? 0
-		    : varve_fail(e, VARVE_E_FORMAT, "%s: an OCI layout without an image",
-				 TEXT_SAFE(l->im->path));
+	if (r < 0 || done)
+		return r < 0 ? r : 0;
+	return varve_fail(e, VARVE_E_UNSUPPORTED,
+			  "%s: an OCI layout without an image of a root filesystem",
+			  TEXT_SAFE(l->im->path));
 }
 
 static int list_entries(struct layout *l, struct varve_err *e)
@@ -518,6 +350,8 @@ int import_layout(struct import *im, struct members *m, struct varve_err *e)
 	if (r == 0)
 		r = import_all(&l, e);
 	import_blobs_done(&l.blobs);
+	for (size_t i = 0; l.entries && i < l.index->n; i++)
+		free(l.entries[i].what);
 	free(l.entries);
 	oci_index_free(l.index);
 	json_free(l.raw);

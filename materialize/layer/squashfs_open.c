@@ -51,7 +51,19 @@ static int source_truncate(sqfs_file_t *file, sqfs_u64 size)
 static int open_super(struct squashfs *q, struct varve_err *e)
 {
 	sqfs_compressor_config_t cfg;
-	int r = sqfs_super_read(&q->super, &q->source.base);
+	uint8_t version[2];
+	int r;
+
+	/* At that place since version 1; before anything else of what only version 4 has. */
+	if (fsx_pread_full(q->source.fd, version, sizeof(version), 28) == sizeof(version) &&
+	    version[1] == 0 && version[0] > 0 && version[0] < 4)
+		return varve_fail(
+			e, VARVE_E_UNSUPPORTED,
+			"squashfs: version %u, which Linux has not written since 2009; "
+			"unsquashfs -d DIR FILE reads it, mksquashfs DIR NEW makes one of "
+			"version 4",
+			version[0]);
+	r = sqfs_super_read(&q->super, &q->source.base);
 
 	if (r)
 		return squashfs_fail(e, r, "super block");

@@ -25,6 +25,7 @@ struct plan_priv {
 	struct tree_keep keep;
 	struct varve_plan_layer *layers;
 	struct toc **tocs;
+	bool *squashfs; /* of each layer */
 	size_t n;
 	struct lease *lease;
 };
@@ -45,7 +46,7 @@ static int wrong_diff_id(struct varve_err *e, const struct varve_digest *blob,
 }
 
 static int read_toc(struct varve_store *s, const struct varve_plan_layer *l, struct toc **ret,
-		    struct varve_err *e)
+		    bool *ret_squashfs, struct varve_err *e)
 {
 	struct varve_layer_facts facts;
 	int r = 0;
@@ -57,6 +58,7 @@ static int read_toc(struct varve_store *s, const struct varve_plan_layer *l, str
 			return r;
 		if (!varve_digest_equal(&facts.diff_id, &l->diff_id))
 			return wrong_diff_id(e, &l->digest, &facts.diff_id, &l->diff_id);
+		*ret_squashfs = facts.compression == VARVE_COMP_SQUASHFS;
 		r = toc_open(ret, s, &l->diff_id, e);
 		if (r != -VARVE_E_NOTFOUND)
 			break;
@@ -66,7 +68,7 @@ static int read_toc(struct varve_store *s, const struct varve_plan_layer *l, str
 
 /* The stored toc if the blob is known to be of that diffID, else the layer is read. */
 static int load_toc(struct varve_store *s, struct varve_plan_layer *l, struct toc **ret,
-		    struct varve_err *e)
+		    bool *ret_squashfs, struct varve_err *e)
 {
 	struct varve_blob_info info;
 	int r = blob_stat(s, &l->digest, &info, e);
@@ -79,11 +81,12 @@ static int load_toc(struct varve_store *s, struct varve_plan_layer *l, struct to
 	if (info.has_facts) {
 		if (!varve_digest_equal(&info.facts.diff_id, &l->diff_id))
 			return wrong_diff_id(e, &l->digest, &info.facts.diff_id, &l->diff_id);
+		*ret_squashfs = info.facts.compression == VARVE_COMP_SQUASHFS;
 		r = toc_open(ret, s, &l->diff_id, NULL);
 		if (r == 0)
 			return 0;
 	}
-	return read_toc(s, l, ret, e);
+	return read_toc(s, l, ret, ret_squashfs, e);
 }
 
 static int check_layer(const struct varve_plan_layer *l, const struct varve_limits *limits,
@@ -120,7 +123,7 @@ static int load_tocs(struct varve_plan *p, const struct varve_plan_options *opt,
 		int r = ctx_check(store_ctx(p->store), e);
 
 		if (r == 0)
-			r = load_toc(p->store, l, &v->tocs[i], e);
+			r = load_toc(p->store, l, &v->tocs[i], &v->squashfs[i], e);
 		if (r < 0)
 			return r;
 		l->unpacked = toc_stream_size(v->tocs[i]);
@@ -142,6 +145,7 @@ static int build(struct varve_plan *p, const struct varve_plan_options *opt, str
 		return r;
 	for (size_t i = 0; r == 0 && i < v->n; i++) {
 		r = ctx_check(store_ctx(p->store), e);
+		tree_read_overlay(t, v->squashfs[i] && v->n > 1);
 		if (r == 0)
 			r = tree_apply(t, v->tocs[i], (uint32_t)i, e);
 		if (r < 0)
@@ -159,17 +163,14 @@ static int take_layers(struct plan_priv *v, const struct oci_manifest *m,
 {
 	size_t n = m->n_layers;
 
-	if (!m->is_image)
-		return varve_fail(e, VARVE_E_UNSUPPORTED,
-				  "this is not the image of a root filesystem (%s)",
-				  m->config.media_type ? m->config.media_type : "no config type");
 	if (n != c->n_diff_ids)
 		return varve_fail(e, VARVE_E_FORMAT,
 				  "the manifest names %zu layers, the config %zu", n,
 				  c->n_diff_ids);
 	v->layers = calloc(n + 1, sizeof(*v->layers));
 	v->tocs = calloc(n + 1, sizeof(struct toc *));
-	if (!v->layers || !v->tocs)
+	v->squashfs = calloc(n + 1, sizeof(*v->squashfs));
+	if (!v->layers || !v->tocs || !v->squashfs)
 		return varve_fail_oom(e);
 	v->n = n;
 	for (size_t i = 0; i < n; i++) {
@@ -199,6 +200,21 @@ static int read_config(struct varve_plan *p, const struct oci_manifest *m, struc
 	return r;
 }
 
+static int check_image(const struct oci_manifest *m, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf why = {0};
+	enum oci_what what;
+
+	buf_init(&why, 1024);
+	what = oci_manifest_what(m, &why);
+	if (what == OCI_WHAT_IMAGE)
+		return 0;
+	return varve_fail(
+		e, VARVE_E_UNSUPPORTED,
+		what == OCI_WHAT_UNREADABLE ? "%s" : "it is %s, not the image of a root filesystem",
+		buf_error(&why) ? "an artifact" : why.p);
+}
+
 static int read_documents(struct varve_plan *p, struct varve_err *e)
 {
 	struct plan_priv *v = p->priv;
@@ -212,6 +228,8 @@ static int read_documents(struct varve_plan *p, struct varve_err *e)
 		r = blob_read(p->store, &p->manifest, &doc, e);
 	if (r == 0)
 		r = oci_manifest_parse(&m, doc.p, doc.n, e);
+	if (r == 0)
+		r = check_image(m, e);
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
 		r = lease_add(v->lease, &m->layers[i].digest, e);
 	if (r == 0)
@@ -271,6 +289,7 @@ void varve_plan_free(struct varve_plan *p)
 	for (size_t i = 0; i < v->n; i++)
 		toc_free(v->tocs[i]);
 	free(v->tocs);
+	free(v->squashfs);
 	free(v->layers);
 	lease_end(v->lease);
 	free(v);

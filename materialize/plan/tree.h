@@ -15,6 +15,8 @@ struct tree;
 int tree_new(struct tree **ret, const struct varve_plan_options *opt, const struct varve_ctx *ctx,
 	     struct varve_err *e);
 void tree_free(struct tree *t);
+/* Whether the layers that follow mark removals as overlayfs does: a squashfs of several layers. */
+void tree_read_overlay(struct tree *t, bool yes);
 /* layer: its index, base first. */
 int tree_apply(struct tree *t, const struct toc *toc, uint32_t layer, struct varve_err *e);
 

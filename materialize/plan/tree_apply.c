@@ -114,6 +114,35 @@ static int white_out(struct tree *t, size_t dir_len, const char *base, const str
 	return 0;
 }
 
+/*
+ * A squashfs marks what it removes as overlayfs does. 1: the entry is such a whiteout, and was
+ * dealt with; 0: an ordinary entry, behind which *ret_opaque says what becomes of the lower
+ * content.
+ */
+static int overlay_mark(struct tree *t, size_t dir_len, const char *base, const struct toc_entry *x,
+			bool *ret_opaque, struct varve_err *e)
+{
+	enum overlay_mark mark = t->overlay ? tree_overlay_mark(x) : OVERLAY_NONE;
+	uint32_t dir, node;
+	int r;
+
+	*ret_opaque = mark == OVERLAY_OPAQUE;
+	if (mark == OVERLAY_NOT_WHOLE)
+		return varve_fail(e, VARVE_E_UNSUPPORTED,
+				  "overlayfs keeps a part of it in another layer (redirect or "
+				  "metacopy), which no image can name; make the layer anew from a "
+				  "mounted overlay");
+	if (mark != OVERLAY_WHITEOUT)
+		return 0;
+	r = tree_resolve_dir(t, t->path.p, dir_len, NULL, &dir, e);
+	if (r < 0)
+		return r;
+	node = dir == PLAN_NONE ? PLAN_NONE : tree_lookup(t, dir, base, strlen(base));
+	if (node != PLAN_NONE)
+		hide(t, node, true);
+	return 1;
+}
+
 /* Files of the aufs link store: not part of the tree, but targets of hard links (W17). */
 static int keep_plnk(struct tree *t, const char *name, const struct toc_entry *x,
 		     struct varve_err *e)
@@ -417,12 +446,20 @@ static int place(struct tree *t, uint32_t dir, const char *name, const struct to
 
 static int apply_root(struct tree *t, const struct toc_entry *x, bool climbed, struct varve_err *e)
 {
+	bool opaque = false;
+	int r;
+
 	if (climbed)
 		return unsafe(e, "names what is above the root");
 	if (!S_ISDIR(x->mode) || x->flags & TAR_HARDLINK)
 		return unsafe(e, "the root must be a directory (CVE-2021-29136)");
+	r = overlay_mark(t, 0, "", x, &opaque, e);
+	if (r < 0)
+		return r;
 	set_inode(t, t->nodes[PLAN_ROOT].inode, x);
 	tree_touch(t, PLAN_ROOT);
+	if (opaque)
+		hide(t, PLAN_ROOT, false);
 	return 0;
 }
 
@@ -455,7 +492,7 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	const char *slash, *base;
 	uint32_t dir;
 	size_t dir_len;
-	bool climbed, link = S_ISLNK(x->mode) || x->flags & TAR_HARDLINK;
+	bool climbed, opaque = false, link = S_ISLNK(x->mode) || x->flags & TAR_HARDLINK;
 	int r;
 
 	if (t->entries % TREE_POLL_EVERY == 0 && ctx_cancelled(t->ctx))
@@ -481,6 +518,8 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	base = slash ? slash + 1 : t->path.p;
 	dir_len = slash ? (size_t)(slash - t->path.p) : 0;
 	r = special_name(t, dir_len, base, x, e);
+	if (r == 0)
+		r = overlay_mark(t, dir_len, base, x, &opaque, e);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = link ? check_link_text(x, e) : 0;
@@ -492,7 +531,10 @@ static int apply_entry(struct tree *t, const struct toc_entry *x, struct varve_e
 	base = arena_strn(&t->arena, base, strlen(base));
 	if (!base)
 		return varve_fail_oom(e);
-	return place(t, dir, base, x, e);
+	r = place(t, dir, base, x, e);
+	if (r == 0 && opaque)
+		hide(t, tree_lookup(t, dir, base, strlen(base)), false);
+	return r;
 }
 
 int tree_apply(struct tree *t, const struct toc *toc, uint32_t layer, struct varve_err *e)

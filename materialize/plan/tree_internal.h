@@ -49,6 +49,7 @@ struct tree {
 	struct arena *arena;
 	uint32_t layer; /* the present one */
 	uint32_t stamp; /* layer + 1 */
+	bool overlay;   /* see tree_read_overlay() */
 	uint64_t entries;
 	uint64_t wandered; /* work that targets of symlinks cost so far */
 	uint64_t n_acl;
@@ -91,3 +92,12 @@ int tree_clean(const struct tree *t, const char *path, size_t n, struct buf *b, 
  */
 int tree_resolve_dir(struct tree *t, const char *path, size_t n, const struct toc_entry *x,
 		     uint32_t *ret, struct varve_err *e);
+
+/* --- tree_overlay.c --- */
+enum overlay_mark {
+	OVERLAY_NONE,
+	OVERLAY_WHITEOUT,  /* hides what the layers below have of its name */
+	OVERLAY_OPAQUE,    /* a directory that hides what they have below it */
+	OVERLAY_NOT_WHOLE, /* its content, or its metadata, are elsewhere */
+};
+enum overlay_mark tree_overlay_mark(const struct toc_entry *x);

@@ -156,6 +156,62 @@ static int read_layers(struct check *c, uint32_t image, struct layer_read *layer
 	return r;
 }
 
+/* Other tools refuse such an image, and so do pull and push. */
+static void check_sizes(struct check *c, uint32_t image)
+{
+	const struct graph_image *im = &c->g.images[image];
+	char buf[VARVE_DIGEST_STR_MAX];
+
+	if (im->misfit == GRAPH_NONE)
+		return;
+	check_report(c, CHECK_ERROR, "image", name_of(&c->g, image, buf),
+		     "its manifest gives its blob %s %llu bytes, and it has %llu: the image is "
+		     "wrong where it was made; make it anew there, or remove it here",
+		     DIGEST_STR(&c->g.blobs[im->misfit].digest),
+		     (unsigned long long)im->misfit_said,
+		     (unsigned long long)c->g.blobs[im->misfit].size);
+}
+
+/* An index that its images came from: what it says of those that are here. */
+static void check_index(struct check *c, uint32_t image, uint32_t blob)
+{
+	struct oci_index *index = NULL;
+	char buf[VARVE_DIGEST_STR_MAX];
+	struct buf b;
+	uint32_t k;
+
+	buf_init(&b, OCI_DOC_MAX);
+	if (c->g.blobs[blob].present &&
+	    blob_read(c->store, &c->g.blobs[blob].digest, &b, NULL) == 0 &&
+	    oci_index_parse(&index, b.p, b.n, NULL) == 0) {
+		for (size_t i = 0; i < index->n; i++) {
+			const struct oci_descriptor *d = &index->manifests[i];
+
+			k = graph_find_blob(&c->g, &d->digest);
+			if (k == GRAPH_NONE || !c->g.blobs[k].present ||
+			    c->g.blobs[k].size == d->size)
+				continue;
+			check_report(c, CHECK_ERROR, "image", name_of(&c->g, image, buf),
+				     "its index %s gives %s %llu bytes, and it has %llu: the index "
+				     "is wrong where it was made",
+				     DIGEST_STR(&c->g.blobs[blob].digest), DIGEST_STR(&d->digest),
+				     (unsigned long long)d->size,
+				     (unsigned long long)c->g.blobs[k].size);
+		}
+	}
+	oci_index_free(index);
+	buf_done(&b);
+}
+
+static void check_indexes(struct check *c, uint32_t image)
+{
+	const struct graph_image *im = &c->g.images[image];
+
+	for (uint32_t k = 0; k < im->n_edges; k++)
+		if (c->g.edges[im->first_edge + k].role == ROLE_PARENT)
+			check_index(c, image, c->g.edges[im->first_edge + k].blob);
+}
+
 int check_images(struct check *c, struct varve_err *e)
 {
 	VARVE_FREE struct layer_read *layers = calloc(c->g.n_blobs + 1, sizeof(*layers));
@@ -169,6 +225,9 @@ int check_images(struct check *c, struct varve_err *e)
 		r = ctx_check(c->store->ctx, e);
 		if (r < 0)
 			break;
+		check_sizes(c, i);
+		if (c->opt->read_data)
+			check_indexes(c, i);
 		if (!im->complete) /* each missing blob was reported as the error that it is */
 			check_report(c, CHECK_NOTE, "image", name_of(&c->g, i, buf),
 				     "is partial: some of its blobs are missing; pull it again");

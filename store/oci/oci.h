@@ -53,7 +53,8 @@ struct oci_manifest {
 	struct oci_descriptor config;
 	struct oci_descriptor *layers; /* base first; repeats are significant */
 	size_t n_layers;
-	bool is_image; /* config and layers are of known image types */
+	bool is_image;    /* config and layers are of known image types */
+	bool has_subject; /* it says something of another manifest: a referrer */
 };
 struct oci_config {
 	struct varve_platform platform;
@@ -96,6 +97,17 @@ void oci_config_free(struct oci_config *c);
 int oci_schema1_parse(struct oci_schema1 **ret, const void *p, size_t n, struct varve_err *e);
 void oci_schema1_free(struct oci_schema1 *m);
 
+enum oci_what {
+	OCI_WHAT_IMAGE,      /* or what may be one */
+	OCI_WHAT_UNREADABLE, /* an image, and why no tree can be made of it: a layer */
+	OCI_WHAT_ARTIFACT,   /* anything else, and what: "a Helm chart" */
+};
+/* What it is in words, for who wants an image; nothing is added for OCI_WHAT_IMAGE. */
+enum oci_what oci_manifest_what(const struct oci_manifest *m, struct buf *why);
+enum oci_what oci_descriptor_what(const struct oci_descriptor *d, struct buf *why);
+/* A tag under which signatures and the like stand: "sha256-<digest>", ".sig", ".att", ".sbom". */
+bool oci_is_referrer_name(const char *name);
+
 /* Build documents for what came without them (schema1, rootfs tarballs, squashfs). */
 struct oci_layer_desc {
 	const char *media_type;
@@ -119,5 +131,7 @@ const char *oci_layer_media_type(enum varve_compression c);
  * or -1. Nested indexes count as candidates when their platform fits or is absent.
  */
 int oci_index_choose(const struct oci_index *i, const struct varve_platform *want);
+/* Does it list anything that could be an image? */
+bool oci_index_has_images(const struct oci_index *i);
 /* "linux/amd64, linux/arm64/v8" of all candidates, for the error. */
 void oci_index_platforms(const struct oci_index *i, struct buf *out);

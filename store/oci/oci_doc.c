@@ -40,6 +40,19 @@ enum oci_doc_kind oci_doc_kind_of(const char *t)
 	return OCI_DOC_UNKNOWN;
 }
 
+/*
+ * A squashfs, by whichever name: stacker, sylabs' OCI-SIF and others each have their own, with what
+ * is in it behind it ("+zstd", "+gzip", "+zstd+verity").
+ */
+static bool is_squashfs_type(const char *t)
+{
+	static const char end[] = ".squashfs";
+	size_t n = strcspn(t, "+");
+
+	return !strncmp(t, "application/", 12) && n > strlen(end) &&
+	       !strncmp(t + n - strlen(end), end, strlen(end));
+}
+
 bool oci_is_layer_type(const char *t)
 {
 	static const char *const types[] = {
@@ -57,7 +70,6 @@ bool oci_is_layer_type(const char *t)
 		"application/vnd.docker.image.rootfs.foreign.diff.tar",
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 		"application/vnd.docker.container.image.rootfs.diff+x-gtar",
-		OCI_MT_SQUASHFS,
 	};
 	size_t i;
 
@@ -65,7 +77,7 @@ bool oci_is_layer_type(const char *t)
 		if (strcmp(t, types[i]) == 0)
 			return true;
 	}
-	return false;
+	return is_squashfs_type(t);
 }
 
 /* Old clients pushed image configs as octet-stream

@@ -77,9 +77,18 @@ static bool is_candidate(const struct oci_descriptor *d)
 
 	if (d->is_attestation || !varve_digest_is_set(&d->digest))
 		return false;
-	if (d->artifact_type && !oci_is_config_type(d->artifact_type))
+	/* An index may say what it is for: what it lists decides. */
+	if (d->artifact_type && !oci_is_config_type(d->artifact_type) && kind != OCI_DOC_INDEX)
 		return false;
 	return kind == OCI_DOC_MANIFEST || kind == OCI_DOC_INDEX || kind == OCI_DOC_SCHEMA1;
+}
+
+bool oci_index_has_images(const struct oci_index *i)
+{
+	for (size_t k = 0; k < i->n; k++)
+		if (is_candidate(&i->manifests[k]))
+			return true;
+	return false;
 }
 
 int oci_index_choose(const struct oci_index *i, const struct varve_platform *want)

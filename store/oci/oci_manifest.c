@@ -83,6 +83,7 @@ int oci_manifest_parse(struct oci_manifest **ret, const void *p, size_t n, struc
 		return r;
 	if (artifact && *artifact && !oci_media_type_set(&m->artifact_type, artifact))
 		return varve_fail_oom(e);
+	m->has_subject = json_is_object(json_get(j, "subject"));
 	m->is_image = oci_is_config_type(m->config.media_type);
 	for (k = 0; k < m->n_layers; k++)
 		m->is_image = m->is_image && oci_is_layer_type(m->layers[k].media_type);

@@ -49,6 +49,8 @@ def _diff_id(blob):
 def _media(blob, docker):
     if docker:
         return DOCKER_LAYER
+    if blob[:4] == b"hsqs":
+        return "application/vnd.stacker.image.layer.squashfs+zstd"
     if blob[:2] == b"\x1f\x8b":
         return OCI_LAYER + "+gzip"
     return OCI_LAYER + ("+zstd" if blob[:4] == b"\x28\xb5\x2f\xfd" else "")
@@ -74,8 +76,9 @@ class Layout:
         return (self.path / "blobs/sha256" / descriptor["digest"][7:]).read_bytes()
 
     def manifest(self, layers, compression="gzip", docker=False, platform=("linux", "amd64", ""), config=None,
-                 diff_ids=None, annotations=None):
-        """An image of `layers`: Tar objects (compressed here) or blobs as bytes. Returns the descriptor."""
+                 diff_ids=None, annotations=None, media=None, extra=None):
+        """An image of `layers`: Tar objects (compressed here) or blobs as bytes, with the media types `media` instead
+        of their own; extra: further members of the manifest. Returns the descriptor."""
         blobs = [l if isinstance(l, bytes) else compress(l.bytes(), compression) for l in layers]
         document = {
             "created": "2024-01-01T00:00:00Z", "architecture": platform[1], "os": platform[0],
@@ -90,8 +93,9 @@ class Layout:
         body = {
             "schemaVersion": 2, "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
             "config": config_blob,
-            "layers": [self.blob(b, _media(b, docker)) for b in blobs],
+            "layers": [self.blob(b, media[i] if media else _media(b, docker)) for i, b in enumerate(blobs)],
         }
+        body.update(extra or {})
         if annotations:
             body["annotations"] = annotations
         return self.blob(json.dumps(body, indent=1).encode(), body["mediaType"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The normal form of a directory tree in every attribute, and the difference between two of them."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -27,7 +28,12 @@ def scan(root, content=True):
         kind = _TYPES[stat.S_IFMT(st.st_mode)]
         node = {"type": kind, "mode": oct(stat.S_IMODE(st.st_mode)), "uid": st.st_uid, "gid": st.st_gid,
                 "mtime": st.st_mtime_ns}
-        names = os.listxattr(path, follow_symlinks=False)
+        try:
+            names = os.listxattr(path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:  # an overlay of a squashfs that has none
+                raise
+            names = []
         node["xattrs"] = {n: os.getxattr(path, n, follow_symlinks=False) for n in sorted(names)}
         if kind == "file":
             node["size"] = st.st_size
