@@ -85,6 +85,7 @@ int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *
 {
 	VARVE_CLOSE int opened = -1;
 	int fd = dirfd;
+	struct stat st;
 	uint64_t off = 0;
 	ssize_t n;
 
@@ -95,6 +96,10 @@ int fsx_read_file(int dirfd, const char *name, struct buf *b, struct varve_err *
 		fd = opened;
 	}
 	buf_reset(b);
+	/* A hole of terabytes is not read up to the limit first. */
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size > b->max)
+		return varve_fail(e, VARVE_E_LIMIT, "%s: larger than %zu bytes",
+				  name ? name : "file", b->max);
 	do {
 		size_t room = VARVE_MIN((size_t)65536, b->max - b->n);
 		char extra[1];

@@ -293,6 +293,18 @@ class Bytes(LowerCase):
         self.swap(layer, lambda old: old.replace(b"root:x:0:0::", b"root::00:00:"))
         self.refuse()
 
+    def test_a_hole(self):
+        """8 TiB of nothing are not hashed first, nor read as documents."""
+        self.have(good(), compression="none")
+        layer = self.layer()
+        self.give_away()
+        os.truncate(layer, 8 << 40)
+        for args in (("install", "low:1"), ("files", "low:1"), ("cat", "low:1", "etc/example")):
+            result = self.varve.run("--offline", *args, status=(4, 5), timeout=30)
+            self.assertIn("lower store", result.err)
+        os.truncate(self.low.store / "index.json", 8 << 40)
+        self.varve.run("list", timeout=10)
+
     def test_a_squashfs(self):
         source = self.path("source")
         (source / "etc").mkdir(parents=True)
