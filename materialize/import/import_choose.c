@@ -25,7 +25,7 @@ static int peek(struct layout *l, const struct varve_digest *d, struct buf *b, s
 	char name[256];
 	int r;
 
-	layout_name(d, name);
+	members_blob_name(d, name);
 	buf_reset(b);
 	r = members_read(l->m, name, b, NULL);
 	if (r == 0 && blob_stat(l->im->s, d, NULL, NULL) == 1)

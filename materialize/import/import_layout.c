@@ -15,12 +15,6 @@
 #include "store/base/text.h"
 #include "store/blob.h"
 
-void layout_name(const struct varve_digest *d, char out[256])
-{
-	(void)snprintf(out, 256, "blobs/%s/%s", d->algo == VARVE_SHA512 ? "sha512" : "sha256",
-		       DIGEST_HEX(d));
-}
-
 static int fail_incomplete(const struct layout *l, const struct varve_digest *d,
 			   struct varve_err *e)
 {
@@ -50,7 +44,7 @@ static int get_document(struct layout *l, enum varve_blob_kind kind,
 	char name[256];
 	int r;
 
-	layout_name(d, name);
+	members_blob_name(d, name);
 	r = members_read(l->m, name, b, e);
 	if (r == 1) {
 		r = check_size(l, desc, b->n, e);
@@ -84,7 +78,7 @@ static int get_layer(struct layout *l, const struct oci_descriptor *d, enum varv
 	char name[256];
 	int r;
 
-	layout_name(&d->digest, name);
+	members_blob_name(&d->digest, name);
 	r = members_find(l->m, name, &range, e);
 	if (r == 1) {
 		r = check_size(l, d, range.size, e);

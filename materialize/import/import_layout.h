@@ -31,6 +31,3 @@ struct layout {
 	unsigned unnamed;      /* images without a name so far */
 	struct entry *entries; /* one for each of index */
 };
-
-/* "blobs/sha256/..." */
-void layout_name(const struct varve_digest *d, char out[256]);

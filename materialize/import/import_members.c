@@ -302,3 +302,9 @@ int members_read(struct members *m, const char *name, struct buf *b, struct varv
 	b->p[b->n] = '\0';
 	return 1;
 }
+
+void members_blob_name(const struct varve_digest *d, char out[256])
+{
+	(void)snprintf(out, 256, "blobs/%s/%s", d->algo == VARVE_SHA512 ? "sha512" : "sha256",
+		       DIGEST_HEX(d));
+}
