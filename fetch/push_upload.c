@@ -130,6 +130,9 @@ static int open_blob(struct upload *u, struct varve_err *e)
 	struct blob_file f = {.fd = -1};
 	int r = blob_open_file(u->push->store, &u->digest, &f, e);
 
+	if (r < 0)
+		return r;
+	r = blob_check_size(u->push->store, &u->digest, &f, u->size, e);
 	if (r == 0 && !f.proven)
 		r = blob_copy(u->push->store, &u->digest, &f, e);
 	u->fd = f.fd;

@@ -372,6 +372,23 @@ int blob_fail_digest(const struct varve_store *from, const struct varve_store *s
 			  DIGEST_STR(d), from->path);
 }
 
+int blob_check_size(const struct varve_store *s, const struct varve_digest *d,
+		    const struct blob_file *f, uint64_t size, struct varve_err *e)
+{
+	return f->proven || f->size == size ? 0 : blob_fail_digest(f->from, s, d, e);
+}
+
+int blob_check_stored(struct varve_store *s, const struct varve_digest *d, uint64_t size,
+		      struct varve_err *e)
+{
+	struct blob_file f;
+
+	if (s->n_lower == 0 || blob_open_file(s, d, &f, NULL) < 0)
+		return 0;
+	(void)close(f.fd);
+	return blob_check_size(s, d, &f, size, e);
+}
+
 int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b,
 	      struct varve_err *e)
 {

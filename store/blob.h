@@ -33,6 +33,15 @@ int blob_open_file(struct varve_store *s, const struct varve_digest *d, struct b
 /* VARVE_E_DIGEST: the bytes that s has in from (itself or a lower one) are not what d says. */
 int blob_fail_digest(const struct varve_store *from, const struct varve_store *s,
 		     const struct varve_digest *d, struct varve_err *e);
+/*
+ * Whoever owns a lower store could make a hole of terabytes of a blob, which would be read to its
+ * end before its digest tells. size: what the document that names d says. VARVE_E_DIGEST.
+ */
+int blob_check_size(const struct varve_store *s, const struct varve_digest *d,
+		    const struct blob_file *f, uint64_t size, struct varve_err *e);
+/* The same of a blob that is not open; 0 also if it is missing. */
+int blob_check_stored(struct varve_store *s, const struct varve_digest *d, uint64_t size,
+		      struct varve_err *e);
 /* A whole document into b (its ceiling applies), verified against d. */
 int blob_read(struct varve_store *s, const struct varve_digest *d, struct buf *b,
 	      struct varve_err *e);

@@ -45,7 +45,8 @@ void layout_out_done(struct layout_out *o);
 int layout_out_bytes(struct layout_out *o, const char *name, const void *p, size_t n,
 		     struct varve_err *e);
 /* "blobs/sha256/<hex>", verified on the way, once each, unless the other side has it. */
-int layout_out_blob(struct layout_out *o, const struct varve_digest *d, struct varve_err *e);
+int layout_out_blob(struct layout_out *o, const struct varve_digest *d, uint64_t size,
+		    struct varve_err *e);
 /* A whole OCI layout with all images. */
 int export_layout(struct layout_out *o, struct varve_err *e);
 /* A docker-archive with all images; tar only. */

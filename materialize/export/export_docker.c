@@ -14,6 +14,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/oci/oci.h"
 
 #define CHUNK (256u << 10)
 
@@ -34,14 +35,33 @@ static int get_facts(struct export *x, const struct varve_blob_info *layer,
 	return r;
 }
 
+/* Before the first of them is read. */
+static int check_sizes(struct export *x, const struct varve_image *image, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf b = {0};
+	struct oci_manifest *m = NULL;
+	int r;
+
+	buf_init(&b, OCI_DOC_MAX);
+	r = blob_read(x->s, &image->manifest, &b, e);
+	if (r == 0)
+		r = oci_manifest_parse(&m, b.p, b.n, e);
+	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
+		r = blob_check_stored(x->s, &m->layers[i].digest, m->layers[i].size, e);
+	oci_manifest_free(m);
+	return r;
+}
+
 static int describe(struct jsonw *w, struct export *x, const struct varve_image *image,
 		    struct varve_err *e)
 {
 	struct varve_blob_list layers = {0};
 	char name[VARVE_DIGEST_STR_MAX + 8];
 	size_t i;
-	int r = varve_store_layers(x->s, &image->manifest, &layers, e);
+	int r = check_sizes(x, image, e);
 
+	if (r == 0)
+		r = varve_store_layers(x->s, &image->manifest, &layers, e);
 	jsonw_object(w, NULL);
 	(void)snprintf(name, sizeof(name), "%s.json", DIGEST_HEX(&image->config));
 	jsonw_str(w, "Config", name);

@@ -144,7 +144,8 @@ static int copy_to_dir(struct copy *c, const char *name, struct varve_err *e)
 	return r;
 }
 
-int layout_out_blob(struct layout_out *o, const struct varve_digest *d, struct varve_err *e)
+int layout_out_blob(struct layout_out *o, const struct varve_digest *d, uint64_t size,
+		    struct varve_err *e)
 {
 	const struct varve_export_options *opt = o->x->opt;
 	struct copy c = {.o = o, .out = -1, .digest = d};
@@ -167,6 +168,9 @@ int layout_out_blob(struct layout_out *o, const struct varve_digest *d, struct v
 							   DIGEST_STR(d))
 					      : r;
 	c.in = in = f.fd;
+	r = blob_check_size(o->x->s, d, &f, size, e);
+	if (r < 0)
+		return r;
 	c.size = f.size;
 	c.from = f.from;
 	o->x->ret->n_blobs++;
@@ -194,11 +198,11 @@ static int put_image(struct layout_out *o, const struct varve_image *image, stru
 	if (r == 0)
 		r = oci_manifest_parse(&m, b.p, b.n, e);
 	if (r == 0)
-		r = layout_out_blob(o, &image->manifest, e);
+		r = layout_out_blob(o, &image->manifest, b.n, e);
 	if (r == 0)
-		r = layout_out_blob(o, &m->config.digest, e);
+		r = layout_out_blob(o, &m->config.digest, m->config.size, e);
 	for (i = 0; r == 0 && i < m->n_layers; i++)
-		r = layout_out_blob(o, &m->layers[i].digest, e);
+		r = layout_out_blob(o, &m->layers[i].digest, m->layers[i].size, e);
 	oci_manifest_free(m);
 	return r;
 }

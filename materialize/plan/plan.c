@@ -3,7 +3,6 @@
  * config, then the tocs of its layers, then the tree. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "materialize/codec/inflate.h"
 #include "materialize/layer/toc.h"
@@ -68,18 +67,6 @@ static int read_toc(struct varve_store *s, const struct varve_plan_layer *l, str
 	return r;
 }
 
-/* Who owns a lower store could make a hole of terabytes of a blob, which is hashed before its
- * digest tells. */
-static int check_size(struct varve_store *s, const struct varve_plan_layer *l, struct varve_err *e)
-{
-	struct blob_file f;
-
-	if (s->n_lower == 0 || blob_open_file(s, &l->digest, &f, NULL) < 0)
-		return 0;
-	(void)close(f.fd);
-	return f.proven || f.size == l->size ? 0 : blob_fail_digest(f.from, s, &l->digest, e);
-}
-
 /* The stored toc if the blob is known to be of that diffID, else the layer is read. */
 static int load_toc(struct varve_store *s, struct varve_plan_layer *l, struct toc **ret,
 		    bool *ret_squashfs, struct varve_err *e)
@@ -90,7 +77,7 @@ static int load_toc(struct varve_store *s, struct varve_plan_layer *l, struct to
 	if (r == 0)
 		return missing(e, &l->digest);
 	if (r > 0)
-		r = check_size(s, l, e);
+		r = blob_check_stored(s, &l->digest, l->size, e);
 	if (r < 0)
 		return r;
 	l->size = info.size;

@@ -299,8 +299,12 @@ class Bytes(LowerCase):
         layer = self.layer()
         self.give_away()
         os.truncate(layer, 8 << 40)
-        for args in (("install", "low:1"), ("files", "low:1"), ("cat", "low:1", "etc/example")):
-            result = self.varve.run("--offline", *args, status=(4, 5), timeout=30)
+        for args in (("install", "low:1"), ("files", "low:1"), ("cat", "low:1", "etc/example"),
+                     ("export", "low:1", "-o", self.dir / "x.oci.tar"), ("export", "low:1", "-o", self.dir / "x.tar"),
+                     ("export", "low:1", "--format", "docker-archive", "-o", self.dir / "d.tar"), ("check", "--read-data")):
+            result = self.varve.run("--offline", *args, status=(0,) if args[0] == "check" else (4, 5), timeout=30)
+            if args[0] == "check":
+                continue
             self.assertIn("lower store", result.err)
         os.truncate(self.low.store / "index.json", 8 << 40)
         self.varve.run("list", timeout=10)
