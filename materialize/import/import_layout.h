@@ -32,9 +32,6 @@ struct layout {
 	struct entry *entries; /* one for each of index */
 };
 
-/* "blobs/sha256/..." */
-void layout_name(const struct varve_digest *d, char out[256]);
-
 /* --- import_names.c --- */
 /* The whole name of an image, or only its tag, or NULL. */
 const char *layout_own_name(const struct layout *l, size_t i);
