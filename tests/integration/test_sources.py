@@ -365,7 +365,30 @@ class Sources(Case):
         victim = sorted(os.listdir(blobs))[0]
         (blobs / victim).unlink()
         os.symlink("/etc/passwd", blobs / victim)
-        self.new_varve().run("import", layout.path, status=(1, 4))
+        self.assertIn("not followed", self.new_varve().run("import", layout.path, status=4).err)
+
+    def test_blobs_that_are_links_out_of_the_layout(self):
+        """As bazel's rules_oci and link farms of nix make them."""
+        for how in ("relative", "absolute", "folder"):
+            with self.subTest(how):
+                layout, cas = self.layout(), self.path("cas")
+                layout.image("i", [rootfs()])
+                blobs = layout.path / "blobs/sha256"
+                shutil.move(blobs, cas)
+                if how == "folder":
+                    os.symlink(cas, blobs)
+                else:
+                    blobs.mkdir()
+                    for blob in cas.iterdir():
+                        os.symlink(os.path.relpath(blob, blobs) if how == "relative" else blob, blobs / blob.name)
+                err = self.new_varve().run("import", layout.path, "x:1", status=4).err
+                self.assertIn("is a symbolic link to", err)
+                self.assertIn("cp -rL", err)
+                copy = self.path("copy")
+                run("cp", "-rL", layout.path, copy)
+                self.new_varve().run("import", copy, "x:1")
+                os.symlink(copy, self.dir / f"link-{how}")
+                self.new_varve().run("import", self.dir / f"link-{how}", "x:1")
 
     def test_bad_layout(self):
         layer = rootfs()
