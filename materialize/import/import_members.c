@@ -340,3 +340,16 @@ int members_read(struct members *m, const char *name, struct buf *b, struct varv
 	b->p[b->n] = '\0';
 	return 1;
 }
+
+const char *members_ending(const struct members *m, const char *end)
+{
+	size_t n = strlen(end);
+
+	for (size_t i = 0; i < m->n; i++) {
+		size_t len = strlen(m->items[i].name);
+
+		if (len > n && !strcmp(m->items[i].name + len - n, end))
+			return m->items[i].name;
+	}
+	return NULL;
+}
