@@ -419,6 +419,16 @@ class Sources(Case):
         self.assertIn("config says", self.varve.run("import", layout.path, status=4).err)
         self.assertNothingLeft()
 
+    def test_zstd_windows(self):
+        """Those of --long=28 are read, larger ones are refused by name."""
+        data = rootfs().bytes()
+        for log, status in ((27, 0), (28, 0), (29, 4), (31, 4)):
+            # A stream of unknown size: its frame declares the window.
+            packed = subprocess.run(["zstd", "-q", "-c", f"--long={log}", "--no-content-size"], input=data, stdout=subprocess.PIPE, check=True).stdout
+            found = self.varve.run("import", self.write("z.tar.zst", packed), f"z:{log}", status=status)
+            if status:
+                self.assertIn("above 256 MiB", found.err)
+
     # --- what a file is ---
 
     def test_a_tree_that_looks_like_an_archive_of_images(self):
