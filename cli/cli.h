@@ -81,6 +81,11 @@ int cli_config(struct cli *c, struct varve_err *e);
 /* Become root of a user namespace (varve_userns_enter), after what depends on who we are is known:
  * before cli_store. */
 int cli_userns(struct cli *c, struct varve_err *e);
+/*
+ * The same if one of the labels is that of a tree which was made so, as its record says; label
+ * NULL: if all trees are. Before the store is opened for the work itself. 1: entered; 0: no need.
+ */
+int cli_userns_of(struct cli *c, char *const *labels, int n, struct varve_err *e);
 /* What was asked for; NULL: where it usually is. */
 const char *cli_config_path(const struct cli *c);
 /* Closes what the two opened. */

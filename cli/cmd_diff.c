@@ -122,9 +122,10 @@ int diffing_run(struct cli *c, const char *what, const char *schema, const struc
 {
 	const char *roots;
 	char label[512];
-	int r = o->userns ? cli_userns(c, e) : 0;
+	int r = o->userns ? cli_userns(c, e)
+			  : cli_userns_of(c, &(char *){(char *)(uintptr_t)what}, 1, e);
 
-	if (r == 0)
+	if (r >= 0)
 		r = cli_store(c, CLI_READ, e);
 	if (r == 0)
 		r = cli_roots_path(c, &roots, e);

@@ -67,11 +67,14 @@ int importing_name(const char *path, struct varve_import_name *ret,
 
 struct import_options {
 	const char *path;
+	unsigned type; /* enum varve_import_type */
 	struct varve_platform platform;
 };
 static const struct opt_row import_rows[] = {
 	{"path", 0, "NAME", "which squashfs of an ISO, or which image of an archive", OPT_TEXT,
 	 offsetof(struct import_options, path)},
+	{"type", 0, "auto|rootfs|docker-archive|oci|squashfs|iso",
+	 "what FILE is (auto: by its content)", OPT_CHOICE, offsetof(struct import_options, type)},
 	{"platform", 0, "PLATFORM", "os/arch[/variant] of what does not say its own", OPT_PLATFORM,
 	 offsetof(struct import_options, platform)},
 };
@@ -107,7 +110,6 @@ static int run_import(struct cli *c, const void *options, int argc, char **argv,
 	struct varve_import_name name;
 	bool from_stdin = strcmp(argv[0], "-") == 0;
 	int r = argc > 1 ? importing_normalise(NULL, argv[1], &name, e) : 0;
-
 	if (r == 0)
 		r = cli_store(c, CLI_CREATE, e);
 	if (r < 0)
@@ -115,6 +117,7 @@ static int run_import(struct cli *c, const void *options, int argc, char **argv,
 	if (argc > 1)
 		to.name = &name;
 	to.select = o->path;
+	to.type = (enum varve_import_type)o->type;
 	to.platform = platform_or_null(&o->platform);
 	to.normalise = importing_normalise;
 	to.imported = on_imported;

@@ -35,6 +35,8 @@ static const struct opt_row install_rows[] = {
 	OPT_ALL_OF(pulling_rows, AT(pulling)),
 	{"path", 0, "NAME", "which squashfs of an ISO, or which image of an archive", OPT_TEXT,
 	 AT(path)},
+	{"type", 0, "auto|rootfs|docker-archive|oci|squashfs|iso",
+	 "what FILE is (auto: by its content)", OPT_CHOICE, AT(type)},
 	OPT_ALL_OF(finishing_rows, AT(finishing)),
 	OPT_ALL_OF(making_rows, AT(making)),
 	{"no-sync", 0, NULL, "do not wait until the data is on disk", OPT_FLAG, AT(no_sync)},
@@ -175,6 +177,7 @@ static int have_file(struct job *job, const char *path, struct varve_err *e)
 		return r;
 	to.name = &name;
 	to.select = job->o->path;
+	to.type = (enum varve_import_type)job->o->type;
 	to.platform = platform_or_null(&job->o->pulling.platform);
 	to.imported = on_imported;
 	to.user = job;
@@ -445,6 +448,9 @@ static int name_it(struct job *job, const char *what, struct varve_err *e)
 	job->is_file = r;
 	if (!job->is_file && job->o->path)
 		return varve_fail(e, VARVE_E_USAGE, "--path selects in a file");
+	if (!job->is_file && job->o->type)
+		return varve_fail(e, VARVE_E_USAGE, "--type says what a file is; %s is none",
+				  VARVE_TEXT_SAFE(what));
 	r = job->is_file ? name_file(job, what, e) : name_reference(job, what, e);
 	if (r < 0)
 		return r;
@@ -557,11 +563,11 @@ static int check_usage(const struct install_options *o, int argc, char **argv, s
 	if (!o->force)
 		return varve_fail(e, VARVE_E_USAGE,
 				  "--all-outdated replaces trees: it needs --force");
-	if (o->name || o->path || o->switch_to || o->pull || o->pulling.platform.os[0] ||
+	if (o->name || o->path || o->type || o->switch_to || o->pull || o->pulling.platform.os[0] ||
 	    o->pulling.source)
 		return varve_fail(
 			e, VARVE_E_USAGE,
-			"--all-outdated does not go with --name, --path, --switch, --pull, "
+			"--all-outdated does not go with --name, --path, --type, --switch, --pull, "
 			"--platform and --source: each tree keeps its own");
 	return 0;
 }

@@ -218,7 +218,9 @@ static int run_remove(struct cli *c, const void *options, int argc, char **argv,
 	if (o->installed && platform_or_null(&o->platform))
 		return varve_fail(e, VARVE_E_USAGE, "remove: --platform selects images, not trees");
 	r = o->userns ? cli_userns(c, e) : 0;
-	if (r == 0)
+	if (r == 0 && o->installed && !o->userns)
+		r = cli_userns_of(c, argv, argc, e);
+	if (r >= 0)
 		r = cli_store(c, CLI_WRITE, e);
 	if (r < 0)
 		return varve_wrap(e, r, "remove");

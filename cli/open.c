@@ -44,6 +44,51 @@ int cli_userns(struct cli *c, struct varve_err *e)
 	return r < 0 ? r : varve_userns_enter(e);
 }
 
+static bool is_of(const struct varve_tree *t, char *const *labels, int n, const struct cli *c)
+{
+	char label[512];
+
+	for (int i = 0; i < n; i++)
+		if (cli_label((struct cli *)(uintptr_t)c, labels[i], label, NULL) == 0 &&
+		    !strcmp(t->label, label))
+			return true;
+	return n == 0;
+}
+
+int cli_userns_of(struct cli *c, char *const *labels, int n, struct varve_err *e)
+{
+	struct varve_tree_list trees = {0};
+	const char *roots;
+	bool some = false, all = true;
+	int r;
+
+	if (geteuid() == 0)
+		return 0;
+	r = cli_store(c, CLI_READ, NULL);
+	if (r == 0)
+		r = cli_roots_path(c, &roots, NULL);
+	if (r == 0)
+		r = varve_trees(c->store, roots, &trees, NULL);
+	for (size_t i = 0; r == 0 && i < trees.n; i++) {
+		const struct varve_tree *t = &trees.items[i];
+		bool mapped = t->made & VARVE_MADE_USERNS;
+
+		if (!t->ours || !is_of(t, labels, n, c))
+			continue;
+		some = some || mapped;
+		all = all && mapped;
+	}
+	varve_tree_list_free(&trees);
+	/* What is wrong is said by who does the work. It opens its store as the one who it is then.
+	 */
+	varve_store_close(c->store);
+	c->store = NULL;
+	if (r < 0 || !some || (!n && !all))
+		return 0;
+	r = cli_userns(c, e);
+	return r < 0 ? r : 1;
+}
+
 static bool cannot_write(int r)
 {
 	return r == -VARVE_E_READONLY || r == -EROFS || r == -EACCES || r == -EPERM;

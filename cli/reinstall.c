@@ -74,9 +74,12 @@ int reinstall_outdated(struct cli *c, const struct install_options *o, install_a
 {
 	struct questions q = {0};
 	struct again n = {0};
-	int r = o->making.userns ? cli_userns(c, e) : 0;
+	struct install_options own = *o;
+	int r = o->making.userns ? cli_userns(c, e) : cli_userns_of(c, NULL, 0, e);
 
-	if (r == 0)
+	own.making.userns = o->making.userns || r == 1;
+	o = &own;
+	if (r >= 0)
 		r = cli_store(c, CLI_WRITE, e);
 	if (r == 0)
 		r = ask_trees(c, &q, 0, NULL, e);

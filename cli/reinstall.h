@@ -10,6 +10,7 @@ struct install_options {
 	struct finishing finishing;
 	struct making making;
 	unsigned pull; /* when to ask the registry */
+	unsigned type; /* of a file: enum varve_import_type */
 	const char *name, *path, *label_active;
 	bool all_outdated, switch_to, force, no_keep, no_sync;
 	unsigned keep, threads;

@@ -336,6 +336,14 @@ struct varve_imported {
 	uint64_t bytes_new; /* of blobs that were not in the store before */
 	VARVE_ROOM;
 };
+enum varve_import_type {
+	VARVE_IMPORT_AUTO, /* the content decides */
+	VARVE_IMPORT_ROOTFS,
+	VARVE_IMPORT_DOCKER_ARCHIVE,
+	VARVE_IMPORT_OCI,
+	VARVE_IMPORT_SQUASHFS,
+	VARVE_IMPORT_ISO,
+};
 struct varve_import_options {
 	size_t size;
 	/*
@@ -355,6 +363,7 @@ struct varve_import_options {
 			 struct varve_err *e);
 	void (*imported)(void *user, const struct varve_imported *i);
 	void *user;
+	enum varve_import_type type; /* what it is taken for, and nothing else */
 };
 #define VARVE_IMPORT_OPTIONS_INIT                                                                  \
 	{                                                                                          \

@@ -65,7 +65,7 @@ struct apply_shared {
 	uint32_t judged;       /* the layer that could not be read, + 1 */
 	int verdict;           /* of layer_verify() about it */
 	struct varve_err why;
-	atomic_bool warned_xattr;
+	atomic_bool warned_xattr, warned_owner;
 	pthread_mutex_t big_lock;
 	struct body_file *bigs; /* all of them, open or not */
 };

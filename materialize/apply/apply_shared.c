@@ -42,6 +42,7 @@ void apply_shared_init(struct apply_shared *a, const struct varve_plan *p,
 	for (int i = 0; i < APPLY_LOSS_KINDS; i++)
 		atomic_init(&a->losses[i], 0);
 	atomic_init(&a->warned_xattr, false);
+	atomic_init(&a->warned_owner, false);
 	pthread_mutex_init(&a->store, NULL);
 	pthread_mutex_init(&a->big_lock, NULL);
 }

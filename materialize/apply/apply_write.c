@@ -188,6 +188,50 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 	return meta_set_fd(a, to, name, in, in->mode & 0777, e);
 }
 
+/* 1: it cannot be had here, and is counted. */
+static int make_empty(struct apply_worker *w, int dir, uint32_t name, const struct plan_inode *in,
+		      struct varve_err *e)
+{
+	struct apply_shared *a = w->a;
+	const char *base = apply_name(a, name)->name;
+	bool device = S_ISCHR(in->mode) || S_ISBLK(in->mode);
+
+	if (S_ISLNK(in->mode))
+		return symlinkat(in->target, dir, base)
+			       ? fail_at(a, name, "cannot make the symlink", e)
+			       : 0;
+	if (!mknodat(dir, base, in->mode & (S_IFMT | 0777),
+		     device ? makedev(in->rdev_major, in->rdev_minor) : 0))
+		return 0;
+	if (errno != ENOSYS && errno != ENOTSUP && (!device || (errno != EPERM && errno != EACCES)))
+		return fail_at(a, name, "cannot make the special file", e);
+	if (device)
+		apply_lose(a, name, APPLY_LOSS_DEVICE, "device");
+	else
+		apply_lose(a, name, APPLY_LOSS_OTHER, "FIFO or socket");
+	return 1;
+}
+
+/* EACCES: Android; ENOSYS: some file systems of FUSE. */
+static bool links_are_limited(int code)
+{
+	return code == EMLINK || code == EPERM || code == ENOTSUP || code == EXDEV ||
+	       code == EACCES || code == ENOSYS;
+}
+
+/* What has no content is made a second time. */
+static int again_instead(struct apply_worker *w, uint32_t name, int dir,
+			 const struct plan_inode *in, struct varve_err *e)
+{
+	int r = make_empty(w, dir, name, in, e);
+
+	if (r == 0)
+		apply_lose(w->a, name, APPLY_LOSS_OTHER, "hard link");
+	return r == 0 ? meta_set_at(w->a, dir, apply_name(w->a, name)->name, name, in,
+				    in->mode & 0777, e)
+		      : VARVE_MIN(r, 0);
+}
+
 static int make_links(struct apply_worker *w, const struct plan_inode *in, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
@@ -210,10 +254,10 @@ static int make_links(struct apply_worker *w, const struct plan_inode *in, struc
 		/* No AT_SYMLINK_FOLLOW: a link to a symlink is a second name of the symlink. */
 		if (!linkat(from, apply_name(a, first)->name, dir, apply_name(a, i)->name, 0))
 			continue;
-		if ((errno != EMLINK && errno != EPERM && errno != ENOTSUP && errno != EXDEV) ||
-		    !S_ISREG(in->mode))
+		if (!links_are_limited(errno))
 			return fail_at(a, i, "cannot make the hard link", e);
-		r = copy_instead(w, first, i, in, e);
+		r = S_ISREG(in->mode) ? copy_instead(w, first, i, in, e)
+				      : again_instead(w, i, dir, in, e);
 		if (r < 0)
 			return r;
 		first = i; /* further links go to the copy: the limit starts anew */
@@ -360,23 +404,6 @@ int apply_big_piece(struct apply_worker *w, const struct batch_piece *piece, con
 
 /* --- everything without a body --- */
 
-static int make_special(struct apply_worker *w, int dir, const struct plan_inode *in,
-			struct varve_err *e)
-{
-	struct apply_shared *a = w->a;
-	const char *base = apply_name(a, in->first_name)->name;
-	bool device = S_ISCHR(in->mode) || S_ISBLK(in->mode);
-
-	if (!mknodat(dir, base, in->mode & (S_IFMT | 0777),
-		     device ? makedev(in->rdev_major, in->rdev_minor) : 0))
-		return 0;
-	if (!device || (errno != EPERM && errno != EACCES))
-		return fail_at(a, in->first_name, "cannot make the special file", e);
-	for (uint32_t i = in->first_name; i != PLAN_NONE; i = apply_name(a, i)->next_link)
-		apply_lose(a, i, APPLY_LOSS_DEVICE, "device");
-	return 1;
-}
-
 int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
 {
 	struct apply_shared *a = w->a;
@@ -396,14 +423,15 @@ int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
 	dir = dir_cache_get(&w->dirs, n->parent);
 	if (dir < 0)
 		return fail_at(a, n->parent, "cannot open the directory", e);
-	if (S_ISLNK(in->mode)) {
-		if (symlinkat(in->target, dir, n->name))
-			return fail_at(a, in->first_name, "cannot make the symlink", e);
-	} else {
-		r = make_special(w, dir, in, e);
-		if (r)
-			return r < 0 ? r : 0;
-	}
+	r = make_empty(w, dir, in->first_name, in, e);
+	if (r == 1) /* its other names as well */
+		for (uint32_t i = n->next_link; i != PLAN_NONE; i = apply_name(a, i)->next_link)
+			apply_lose(a, i,
+				   S_ISCHR(in->mode) || S_ISBLK(in->mode) ? APPLY_LOSS_DEVICE
+									  : APPLY_LOSS_OTHER,
+				   "hard link");
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = meta_set_at(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
 	if (r < 0)
 		return r;

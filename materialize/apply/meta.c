@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 
 #include "store/base/compiler.h"
@@ -31,6 +32,14 @@ static int fail_meta(struct apply_shared *a, uint32_t name, const char *what, st
 	return varve_fail_errno(e, "%s: %s", APPLY_PATH(a, name), what);
 }
 
+/* ext4 says "no space" of a value that is larger than its block; there is space. */
+static bool is_full(const struct apply_shared *a)
+{
+	struct statvfs v;
+
+	return fstatvfs(a->opt->rootfd, &v) || v.f_bavail < 16 || (v.f_files && !v.f_favail);
+}
+
 /*
  * An attribute that this file system or this user may not set is a loss, not a failure: umoci and
  * podman give up here, and with them every image with user.* on a symlink (M15).
@@ -51,7 +60,7 @@ static int set_xattrs(struct apply_shared *a, const char *proc_path, int fd, uin
 		if (!r)
 			continue;
 		if (errno != EPERM && errno != EACCES && errno != ENOTSUP && errno != EINVAL &&
-		    errno != E2BIG && errno != ERANGE)
+		    errno != E2BIG && errno != ERANGE && (errno != ENOSPC || is_full(a)))
 			return fail_meta(a, name, "cannot set an extended attribute", e);
 		if (errno == ENOTSUP && !S_ISLNK(in->mode) &&
 		    !atomic_exchange(&a->warned_xattr, true))
@@ -74,6 +83,36 @@ static bool owner_wanted(struct apply_shared *a, uint32_t name, const struct pla
 	return false;
 }
 
+/*
+ * An id that the user namespace does not map (EINVAL) is a loss, as in a container with 65,536 of
+ * them; that of user and group are kept each where they can be.
+ */
+static int set_owner(struct apply_shared *a, int fd, const char *base, uint32_t name,
+		     const struct plan_inode *in, struct varve_err *e)
+{
+	int flags = *base ? AT_SYMLINK_NOFOLLOW : AT_EMPTY_PATH;
+	bool lost = false;
+
+	if (!fchownat(fd, base, in->uid, in->gid, flags))
+		return 0;
+	if (errno == EINVAL) {
+		lost = true;
+		if (fchownat(fd, base, in->uid, (gid_t)-1, flags) && errno != EINVAL)
+			lost = false;
+		else if (fchownat(fd, base, (uid_t)-1, in->gid, flags) && errno != EINVAL)
+			lost = false;
+	}
+	if (!lost)
+		return fail_meta(a, name, "cannot set the owner (--no-chown keeps yours)", e);
+	if (!atomic_exchange(&a->warned_owner, true))
+		log_warn(a->ctx, "apply",
+			 "%s: its owner %u:%u is none that this user namespace maps; what cannot "
+			 "be kept is counted",
+			 APPLY_PATH(a, name), in->uid, in->gid);
+	apply_lose(a, name, APPLY_LOSS_OWNER, "owner");
+	return 0;
+}
+
 static void times_of(const struct plan_inode *in, struct timespec ts[2])
 {
 	/* The access time is the modification time (M23): nothing of the machine's clock gets into
@@ -87,10 +126,10 @@ int meta_set_fd(struct apply_shared *a, int fd, uint32_t name, const struct plan
 		mode_t created, struct varve_err *e)
 {
 	struct timespec ts[2];
-	int r;
+	int r = owner_wanted(a, name, in) ? set_owner(a, fd, "", name, in, e) : 0;
 
-	if (owner_wanted(a, name, in) && fchown(fd, in->uid, in->gid))
-		return fail_meta(a, name, "cannot set the owner (--no-chown keeps yours)", e);
+	if (r < 0)
+		return r;
 	/* After the owner: chown clears setuid. Never together with the creation: content comes
 	 * first. */
 	if ((in->mode & 07777) != (created & ~(a->umask | SPECIAL_BITS)) &&
@@ -123,11 +162,10 @@ int meta_set_moved(struct apply_shared *a, int dirfd, const char *base, uint32_t
 {
 	bool chmod_it =
 		!S_ISLNK(in->mode) && (in->mode & 07777) != (created & ~(a->umask | SPECIAL_BITS));
-	int r;
+	int r = owner_wanted(a, name, in) ? set_owner(a, dirfd, base, name, in, e) : 0;
 
-	if (owner_wanted(a, name, in) &&
-	    fchownat(dirfd, base, in->uid, in->gid, AT_SYMLINK_NOFOLLOW))
-		return fail_meta(a, name, "cannot set the owner (--no-chown keeps yours)", e);
+	if (r < 0)
+		return r;
 	if (chmod_it || in->n_xattrs) {
 		/* The inode itself, whatever the name may point to by now. */
 		VARVE_CLOSE int fd = openat(dirfd, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* zstd (RFC 8878): all frames, skippable ones passed over, windows of at most 128 MiB. */
+/* zstd (RFC 8878): all frames, skippable ones passed over, windows of at most 256 MiB. */
 #include "materialize/codec/inflate_codec.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 #include "store/base/err.h"
 
-#define WINDOW_LOG_MAX 27
+#define WINDOW_LOG_MAX 28 /* what podman reads of zstd --long=28 */
 
 struct zstd {
 	ZSTD_DCtx *d;
@@ -47,7 +47,9 @@ static void zstd_free(void *state)
 static int zstd_error(const struct zstd *z, size_t code, struct varve_err *e)
 {
 	if (ZSTD_getErrorCode(code) == ZSTD_error_frameParameter_windowTooLarge)
-		return varve_fail(e, VARVE_E_LIMIT, "zstd: needs a window above 128 MiB");
+		return varve_fail(e, VARVE_E_LIMIT,
+				  "zstd: needs a window above 256 MiB; compress it anew with "
+				  "--long=28 or less");
 	if (ZSTD_getErrorCode(code) == ZSTD_error_memory_allocation)
 		return varve_fail_oom(e);
 	if (ZSTD_getErrorCode(code) == ZSTD_error_prefix_unknown && z->had_frame)

@@ -84,6 +84,18 @@ static bool time_is_clamped(struct diff *d, const struct plan_inode *i, const st
 	       got.st_mtim.tv_nsec == st->st_mtim.tv_nsec;
 }
 
+/* An id that this user namespace does not map was counted as lost when the tree was made. */
+static bool owner_is_lost(struct diff *d, const struct plan_inode *i, const struct stat *st)
+{
+	bool uid = i->uid == st->st_uid, gid = i->gid == st->st_gid;
+
+	if (!userns_is_mapped() || probe(d) < 0)
+		return false;
+	uid = uid || (fchown(d->probe, i->uid, (gid_t)-1) && errno == EINVAL);
+	gid = gid || (fchown(d->probe, (uid_t)-1, i->gid) && errno == EINVAL);
+	return uid && gid;
+}
+
 unsigned diff_stat(struct diff *d, const struct plan_inode *i, const struct stat *st)
 {
 	unsigned c = 0;
@@ -92,7 +104,8 @@ unsigned diff_stat(struct diff *d, const struct plan_inode *i, const struct stat
 		return VARVE_DIFF_TYPE;
 	if (!S_ISLNK(i->mode) && (i->mode & 07777) != (st->st_mode & 07777))
 		c |= VARVE_DIFF_MODE;
-	if (!d->no_owners && (i->uid != st->st_uid || i->gid != st->st_gid))
+	if (!d->no_owners && (i->uid != st->st_uid || i->gid != st->st_gid) &&
+	    !owner_is_lost(d, i, st))
 		c |= VARVE_DIFF_OWNER;
 	if (S_ISREG(i->mode) && i->size != (uint64_t)st->st_size)
 		c |= VARVE_DIFF_SIZE;
@@ -159,7 +172,8 @@ static bool is_refused(struct diff *d, const struct plan_inode *i, const struct 
 		(void)fremovexattr(d->probe, x->name);
 		return false;
 	}
-	return errno == ENOTSUP || errno == EINVAL || errno == E2BIG || errno == ERANGE;
+	return errno == ENOTSUP || errno == EINVAL || errno == E2BIG || errno == ERANGE ||
+	       errno == ENOSPC;
 }
 
 static bool value_differs(struct diff *d, const struct plan_inode *i, const struct varve_xattr *x,

@@ -65,6 +65,15 @@ static bool is_hex64(struct span s)
 	return n == 64 && (s.n == 64 || s.p[64] == '.' || s.p[64] == '/');
 }
 
+/* One that was packed from its parent folder. */
+static bool is_layout_in_folder(struct span s)
+{
+	struct span folder;
+
+	return span_cut(&s, '/', &folder) &&
+	       (span_eq(s, "oci-layout") || span_starts(s, "blobs/sha256"));
+}
+
 static int sniff_entry(void *user, const struct tar_entry *t, struct varve_err *e)
 {
 	struct sniff *f = user;
@@ -76,7 +85,7 @@ static int sniff_entry(void *user, const struct tar_entry *t, struct varve_err *
 	f->images = f->images || span_eq(s, "oci-layout") || span_eq(s, "index.json") ||
 		    span_eq(s, "manifest.json") || span_eq(s, "repositories") ||
 		    span_eq(s, "blobs") || span_starts(s, "blobs/") || span_starts(s, "sha256:") ||
-		    is_hex64(s);
+		    is_hex64(s) || is_layout_in_folder(s);
 	return ++f->entries == SNIFF_ENTRIES || f->images ? -1 : 0; /* enough was seen */
 }
 
@@ -161,29 +170,25 @@ static int unpack_to(struct import *im, int in, int out, uint64_t *ret_size, str
 
 /* --- by kind --- */
 
-/* 1: it is there, as a file. What is there as something else is none of ours. */
-static int has_member(struct members *m, const char *name, struct varve_err *e)
-{
-	struct import_range range;
-	int r = members_find(m, name, &range, e);
-
-	return r == 1 || (r < 0 && err_is_passing(r)) ? r : 0;
-}
-
 /* 1: neither form of an archive of images. */
 static int import_members(struct import *im, struct members *m, struct varve_err *e)
 {
-	int docker = has_member(m, "manifest.json", e);
-	int r = docker < 0 ? docker : has_member(m, "oci-layout", e);
+	enum varve_import_type type = im->opt->type;
 	struct varve_err why = VARVE_ERR_INIT;
+	enum import_kind kind;
+	bool docker;
 	char text[400];
+	int r;
 
-	if (r > 0)
-		r = has_member(m, "index.json", e);
-	if (r < 0)
-		return r;
-	if (r == 0)
-		return docker ? import_docker(im, m, e) : 1;
+	if (type == VARVE_IMPORT_DOCKER_ARCHIVE)
+		return import_docker(im, m, e);
+	if (type == VARVE_IMPORT_OCI)
+		return import_layout(im, m, e);
+	r = import_kind(im, m, &kind, &docker, e);
+	if (r < 0 || kind == IMPORT_NO_IMAGES)
+		return r < 0 ? r : 1;
+	if (kind == IMPORT_DOCKER)
+		return import_docker(im, m, e);
 	r = import_layout(im, m, docker ? &why : e);
 	if (r >= 0 || !docker)
 		return r;
@@ -199,16 +204,27 @@ static int import_members(struct import *im, struct members *m, struct varve_err
 	return r;
 }
 
+static bool wants_images(const struct import *im)
+{
+	return im->opt->type == VARVE_IMPORT_OCI || im->opt->type == VARVE_IMPORT_DOCKER_ARCHIVE;
+}
+
 static int import_directory(struct import *im, int fd, struct varve_err *e)
 {
 	VARVE_CLEANUP(members_cleanup) struct members *m = NULL;
-	int r = members_open_dir(&m, fd, im->path, e);
+	int r = im->opt->type == VARVE_IMPORT_AUTO || wants_images(im)
+			? members_open_dir(&m, fd, im->path, e)
+			: varve_fail(e, VARVE_E_USAGE,
+				     "%s: is a directory; --type names a kind of file",
+				     TEXT_SAFE(im->path));
 
 	if (r == 0)
 		r = import_members(im, m, e);
 	return r == 1 ? varve_fail(e, VARVE_E_FORMAT,
 				   "%s: a directory that is neither an OCI layout (oci-layout, "
-				   "index.json) nor an unpacked docker-archive (manifest.json)",
+				   "index.json) nor an unpacked docker-archive (manifest.json); if "
+				   "it is a tree: tar --numeric-owner --xattrs -C DIR -cf - . | "
+				   "varve import - NAME",
 				   TEXT_SAFE(im->path))
 		      : r;
 }
@@ -232,6 +248,18 @@ static int import_archive(struct import *im, int fd, uint64_t size, enum varve_c
 	return r == 0 ? import_members(im, m, e) : r;
 }
 
+static int check_type(const struct import *im, int fd, struct varve_err *e)
+{
+	char magic[4] = {0};
+
+	(void)fsx_pread_full(fd, magic, sizeof(magic), 0);
+	if (im->opt->type == VARVE_IMPORT_SQUASHFS && memcmp(magic, SQUASHFS_MAGIC, 4) != 0)
+		return varve_fail(e, VARVE_E_FORMAT, "%s: is no squashfs", TEXT_SAFE(im->path));
+	if (im->opt->type == VARVE_IMPORT_ISO && !iso_looks_like(fd))
+		return varve_fail(e, VARVE_E_FORMAT, "%s: is no ISO image", TEXT_SAFE(im->path));
+	return 0;
+}
+
 static int import_file(struct import *im, int fd, uint64_t size, struct varve_err *e)
 {
 	enum varve_compression comp;
@@ -239,13 +267,17 @@ static int import_file(struct import *im, int fd, uint64_t size, struct varve_er
 
 	if (!size)
 		return varve_fail(e, VARVE_E_FORMAT, "%s: is empty", TEXT_SAFE(im->path));
-	if (iso_looks_like(fd))
+	r = check_type(im, fd, e);
+	if (r < 0)
+		return r;
+	if (im->opt->type == VARVE_IMPORT_ISO ||
+	    (im->opt->type == VARVE_IMPORT_AUTO && iso_looks_like(fd)))
 		return import_iso(im, fd, size, e);
 	r = import_refuse_known(im, fd, e);
 	if (r < 0)
 		return r;
 	r = 1;
-	if (sniff_images(fd, &comp))
+	if (sniff_images(fd, &comp) ? im->opt->type != VARVE_IMPORT_ROOTFS : wants_images(im))
 		r = import_archive(im, fd, size, comp, e);
 	return r == 1 ? import_rootfs(im, &(struct import_range){fd, 0, size, 0}, "tar", NULL, e)
 		      : r;

@@ -77,6 +77,13 @@ int import_repack(struct import *im, const struct import_range *range, int out, 
 
 /* --- the kinds --- */
 struct members;
+enum import_kind { IMPORT_NO_IMAGES, IMPORT_LAYOUT, IMPORT_DOCKER };
+/*
+ * What an archive or directory with such names is. An archive of images that cannot be read as one
+ * is an error that says what to do: nobody wants a root filesystem of blobs.
+ */
+int import_kind(struct import *im, struct members *m, enum import_kind *ret, bool *ret_docker_too,
+		struct varve_err *e);
 int import_rootfs(struct import *im, const struct import_range *range, const char *kind,
 		  const char *member, struct varve_err *e);
 int import_layout(struct import *im, struct members *m, struct varve_err *e);

@@ -15,6 +15,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/layout.h"
 #include "store/oci/platform.h"
 
 /* --- what the entries are --- */
@@ -22,12 +23,11 @@
 /* 1: the document was read, of the layout or of the store; 0: it is in neither, or too large. */
 static int peek(struct layout *l, const struct varve_digest *d, struct buf *b, struct varve_err *e)
 {
-	char name[256];
+	char name[LAYOUT_PATH_MAX];
 	int r;
 
-	members_blob_name(d, name);
 	buf_reset(b);
-	r = members_read(l->m, name, b, NULL);
+	r = members_read(l->m, layout_blob(d, name), b, NULL);
 	if (r == 0 && blob_stat(l->im->s, d, NULL, NULL) == 1)
 		r = blob_read(l->im->s, d, b, NULL) == 0;
 	if (r <= 0)

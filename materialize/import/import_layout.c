@@ -14,6 +14,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/layout.h"
 
 static int fail_incomplete(const struct layout *l, const struct varve_digest *d,
 			   struct varve_err *e)
@@ -41,10 +42,10 @@ static int get_document(struct layout *l, enum varve_blob_kind kind,
 {
 	const struct varve_digest *d = &desc->digest;
 	struct varve_digest got;
-	char name[256];
+	char name[LAYOUT_PATH_MAX];
 	int r;
 
-	members_blob_name(d, name);
+	(void)layout_blob(d, name);
 	r = members_read(l->m, name, b, e);
 	if (r == 1) {
 		r = check_size(l, desc, b->n, e);
@@ -75,10 +76,10 @@ static int get_layer(struct layout *l, const struct oci_descriptor *d, enum varv
 	struct import_range range;
 	struct varve_blob_info info;
 	struct varve_digest got;
-	char name[256];
+	char name[LAYOUT_PATH_MAX];
 	int r;
 
-	members_blob_name(&d->digest, name);
+	(void)layout_blob(&d->digest, name);
 	r = members_find(l->m, name, &range, e);
 	if (r == 1) {
 		r = check_size(l, d, range.size, e);

@@ -249,6 +249,44 @@ static int find_in_tar(const struct members *m, const char *name, struct import_
 	return 1;
 }
 
+/*
+ * Nothing outside of the directory is read: whoever made it could name any file of the machine. A
+ * link that leads nowhere within it is no file that is missing.
+ */
+static int not_inside(const struct members *m, const char *name, struct varve_err *e)
+{
+	VARVE_CLOSE int dir = fsx_open_in_root(m->dir, ".", O_PATH | O_CLOEXEC, 0);
+	char path[4096], target[512];
+	const char *from = name, *end;
+
+	for (; dir >= 0; from = end + 1) {
+		int next;
+		ssize_t n;
+
+		end = strchrnul(from, '/');
+		(void)snprintf(path, sizeof(path), "%.*s", (int)(end - name), name);
+		next = fsx_open_in_root(m->dir, path, O_PATH | O_CLOEXEC, 0);
+		if (next < 0) {
+			(void)snprintf(path, sizeof(path), "%.*s", (int)(end - from), from);
+			n = readlinkat(dir, path, target, sizeof(target) - 1);
+			if (n < 0)
+				return 0;
+			target[n] = '\0';
+			return varve_fail(e, VARVE_E_UNSAFE,
+					  "%s/%.*s: is a symbolic link to %s, which is not in the "
+					  "directory, and is not followed; copy it with what its "
+					  "links mean: cp -rL DIR NEW",
+					  TEXT_SAFE(m->path), (int)(end - name), name,
+					  TEXT_SAFE(target));
+		}
+		(void)close(dir);
+		dir = next;
+		if (!*end)
+			break;
+	}
+	return 0;
+}
+
 static int find_in_dir(struct members *m, const char *name, struct import_range *ret,
 		       struct varve_err *e)
 {
@@ -258,7 +296,7 @@ static int find_in_dir(struct members *m, const char *name, struct import_range 
 		(void)close(VARVE_TAKE_FD(m->file));
 	m->file = fsx_open_in_root(m->dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
 	if (m->file < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return 0;
+		return not_inside(m, name, e);
 	if (m->file < 0 || fstat(m->file, &st) < 0)
 		return varve_fail_errno(e, "%s/%s", TEXT_SAFE(m->path), TEXT_SAFE(name));
 	if (!S_ISREG(st.st_mode))
@@ -303,8 +341,15 @@ int members_read(struct members *m, const char *name, struct buf *b, struct varv
 	return 1;
 }
 
-void members_blob_name(const struct varve_digest *d, char out[256])
+const char *members_ending(const struct members *m, const char *end)
 {
-	(void)snprintf(out, 256, "blobs/%s/%s", d->algo == VARVE_SHA512 ? "sha512" : "sha256",
-		       DIGEST_HEX(d));
+	size_t n = strlen(end);
+
+	for (size_t i = 0; i < m->n; i++) {
+		size_t len = strlen(m->items[i].name);
+
+		if (len > n && !strcmp(m->items[i].name + len - n, end))
+			return m->items[i].name;
+	}
+	return NULL;
 }

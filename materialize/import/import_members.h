@@ -22,7 +22,7 @@ static inline void members_cleanup(struct members **m)
  */
 int members_find(struct members *m, const char *name, struct import_range *ret,
 		 struct varve_err *e);
-/* The member of a layout that holds a blob: "blobs/sha256/...". */
-void members_blob_name(const struct varve_digest *d, char out[256]);
+/* The first file of a tar whose name ends so; NULL: none, or a directory. Lives as long as m. */
+const char *members_ending(const struct members *m, const char *end);
 /* A whole document (the ceiling of b applies). 1 found, 0 not. */
 int members_read(struct members *m, const char *name, struct buf *b, struct varve_err *e);

@@ -365,7 +365,30 @@ class Sources(Case):
         victim = sorted(os.listdir(blobs))[0]
         (blobs / victim).unlink()
         os.symlink("/etc/passwd", blobs / victim)
-        self.new_varve().run("import", layout.path, status=(1, 4))
+        self.assertIn("not followed", self.new_varve().run("import", layout.path, status=4).err)
+
+    def test_blobs_that_are_links_out_of_the_layout(self):
+        """As bazel's rules_oci and link farms of nix make them."""
+        for how in ("relative", "absolute", "folder"):
+            with self.subTest(how):
+                layout, cas = self.layout(), self.path("cas")
+                layout.image("i", [rootfs()])
+                blobs = layout.path / "blobs/sha256"
+                shutil.move(blobs, cas)
+                if how == "folder":
+                    os.symlink(cas, blobs)
+                else:
+                    blobs.mkdir()
+                    for blob in cas.iterdir():
+                        os.symlink(os.path.relpath(blob, blobs) if how == "relative" else blob, blobs / blob.name)
+                err = self.new_varve().run("import", layout.path, "x:1", status=4).err
+                self.assertIn("is a symbolic link to", err)
+                self.assertIn("cp -rL", err)
+                copy = self.path("copy")
+                run("cp", "-rL", layout.path, copy)
+                self.new_varve().run("import", copy, "x:1")
+                os.symlink(copy, self.dir / f"link-{how}")
+                self.new_varve().run("import", self.dir / f"link-{how}", "x:1")
 
     def test_bad_layout(self):
         layer = rootfs()
@@ -405,6 +428,78 @@ class Sources(Case):
         self.assertNothingLeft()
         self.varve.run("import", layout.path, "--path", "good:1")
         self.varve.run("--offline", "install", "good:1")
+
+    def test_zstd_windows(self):
+        """Those of --long=28 are read, larger ones are refused by name."""
+        data = rootfs().bytes()
+        for log, status in ((27, 0), (28, 0), (29, 4), (31, 4)):
+            # A stream of unknown size: its frame declares the window.
+            packed = subprocess.run(["zstd", "-q", "-c", f"--long={log}", "--no-content-size"], input=data, stdout=subprocess.PIPE, check=True).stdout
+            found = self.varve.run("import", self.write("z.tar.zst", packed), f"z:{log}", status=status)
+            if status:
+                self.assertIn("above 256 MiB", found.err)
+
+    # --- what a file is ---
+
+    def test_a_tree_that_looks_like_an_archive_of_images(self):
+        for name, text in (("manifest.json", '{"name":"my app","version":1}'), ("manifest.json", '[{"id":1}]'), ("manifest.json", "no json"),
+                           ("index.json", '{"a":1}'), ("index.json", '{"manifests":[]}'), ("repositories", "x"), ("blobs/a", "x"),
+                           ("blobs/sha256", "x"), ("a" * 64 + "/layer.tar", "x")):
+            with self.subTest(f"{name} {text}"):
+                tar = Tar().dir("./").dir("./bin").file("./bin/sh", "#!").file("./" + name, text)
+                out = self.varve.json("import", self.write("t.tar", tar.bytes()), "t:1")["images"][0]
+                self.assertEqual(out["kind"], "tar")
+                self.assertIn(name, self.varve.run("files", "t:1").out)
+
+    def test_almost_an_archive_of_images(self):
+        layout = self.layout()
+        layout.image("i", [rootfs()])
+        bad = {}
+        run("tar", "-cf", self.dir / "folder.tar", "-C", layout.path.parent, layout.path.name)
+        run("tar", "-cf", self.dir / "last.tar", "-C", layout.path.parent, layout.path.name + "/blobs", layout.path.name + "/index.json", layout.path.name + "/oci-layout")
+        run("tar", "-czf", self.dir / "folder.tgz", "-C", layout.path.parent, layout.path.name)
+        run("tar", "-cf", self.dir / "marker.tar", "-C", layout.path, "index.json", "blobs")
+        for name in ("folder.tar", "last.tar", "folder.tgz"):
+            bad[self.dir / name] = (4, "tar -C FOLDER -cf FILE .")
+        bad[self.dir / "marker.tar"] = (4, "has no file oci-layout")
+        without = self.path("without")
+        shutil.copytree(layout.path, without)
+        (without / "oci-layout").unlink()
+        bad[without] = (4, "has no file oci-layout")
+        ident = "a" * 64
+        old = (Tar().dir(ident).file(f"{ident}/VERSION", "1.0").file(f"{ident}/json", json.dumps({"id": ident}))
+               .file(f"{ident}/layer.tar", rootfs().bytes()).file("repositories", json.dumps({"old/image": {"latest": ident}})))
+        bad[self.write("old.tar", old.bytes())] = (1, "docker load")
+        copied = self.path("dir")
+        oracle.skopeo_copy(f"oci:{layout.path}:i", f"dir:{copied}")
+        run("tar", "-cf", self.dir / "dir.tar", "-C", copied, ".")
+        bad[copied] = bad[self.dir / "dir.tar"] = (1, "skopeo copy dir:DIR oci:NEW:TAG")
+        for path, (status, says) in bad.items():
+            with self.subTest(path.name):
+                varve = self.new_varve()
+                self.assertIn(says, varve.run("import", path, "x:1", status=status).err)
+                self.assertNothingLeft(varve)
+                if path.is_file():
+                    self.assertEqual(varve.json("import", "--type", "rootfs", path, "x:1")["images"][0]["kind"], "tar")
+
+    def test_type(self):
+        layout = self.layout()
+        image = layout.image("i", [rootfs()])
+        run("tar", "-cf", self.dir / "lay.tar", "-C", layout.path, ".")
+        tree = self.write("tree.tar", rootfs().bytes())
+        oracle.skopeo_copy(f"oci:{layout.path}:i", f"docker-archive:{self.dir}/docker.tar:x:1")
+        self.varve.run("export", "x:1", "-o", self.dir / "x.sfs", status=None)
+        for kind, path, want in (("oci", "lay.tar", "oci-layout"), ("docker-archive", "docker.tar", "docker-archive"), ("rootfs", "tree.tar", "tar"),
+                                 ("rootfs", "lay.tar", "tar"), ("auto", "lay.tar", "oci-layout"), ("auto", "tree.tar", "tar")):
+            got = self.varve.json("import", "--type", kind, self.dir / path, "x:1")["images"][0]
+            self.assertEqual(got["kind"], want)
+            self.varve.run("install", "-f", "--no-keep", "--type", kind, self.dir / path, "-n", kind + path[:4].strip("."))
+        for kind in ("oci", "docker-archive", "squashfs", "iso"):
+            self.varve.run("import", "--type", kind, tree, "y:1", status=4)
+        self.varve.run("import", "--type", "what", tree, "y:1", status=2)
+        self.varve.run("import", "--type", "rootfs", layout.path, "y:1", status=2)
+        self.assertIn("--type", self.varve.run("install", "--type", "oci", "debian:sid", status=2).err)
+        self.assertTrue(image)
 
     # --- docker-archives ---
 

@@ -361,9 +361,9 @@ static void test_zstd(void **state)
 		b.n = whole - cut;
 		assert_int_equal(unpack(&b, 4096, &out), cut == 10 ? 0 : -VARVE_E_FORMAT);
 	}
-	/* a window of 256 MiB */
+	/* a window of 512 MiB */
 	buf_reset(&b);
-	buf_add(&b, "\x28\xb5\x2f\xfd\x00\x90\x01\0\0", 9);
+	buf_add(&b, "\x28\xb5\x2f\xfd\x00\x98\x01\0\0", 9);
 	assert_int_equal(unpack(&b, 4096, &out), -VARVE_E_LIMIT);
 	buf_done(&plain);
 	buf_done(&b);
