@@ -42,6 +42,14 @@ static bool lists_images(const json *j)
 	       (!first || (json_has_nocase(first, "Config") && json_has_nocase(first, "Layers")));
 }
 
+/* What an archive of images consists of; a tree has other names, too. */
+static bool is_of_images(const char *name)
+{
+	return !strcmp(name, "manifest.json") || !strcmp(name, "repositories") ||
+	       !strcmp(name, "index.json") || !strcmp(name, "oci-layout") ||
+	       !strncmp(name, "blobs/", 6) || strspn(name, "0123456789abcdef") == 64;
+}
+
 static bool is_manifest(const json *j)
 {
 	return json_is_object(j) && json_get(j, "schemaVersion") && json_get(j, "config") &&
@@ -108,6 +116,8 @@ int import_kind(struct import *im, struct members *m, enum import_kind *ret, boo
 	/* One that cannot be parsed is said so by who reads it, unless it may be a tree's. */
 	*ret_docker_too = docker && lists_images(manifest);
 	*ret = layout ? IMPORT_LAYOUT : *ret_docker_too ? IMPORT_DOCKER : IMPORT_NO_IMAGES;
+	if (*ret == IMPORT_NO_IMAGES && docker && members_all(m, is_of_images))
+		*ret = IMPORT_DOCKER; /* a damaged list: its reader says what is wrong */
 	if (*ret == IMPORT_NO_IMAGES) {
 		r = check_skopeo(im, m, manifest, e);
 		index = read_json(m, "index.json");

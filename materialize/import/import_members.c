@@ -353,3 +353,11 @@ const char *members_ending(const struct members *m, const char *end)
 	}
 	return NULL;
 }
+
+bool members_all(const struct members *m, bool (*like)(const char *name))
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (!like(m->items[i].name))
+			return false;
+	return m->n > 0;
+}

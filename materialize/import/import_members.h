@@ -24,5 +24,7 @@ int members_find(struct members *m, const char *name, struct import_range *ret,
 		 struct varve_err *e);
 /* The first file of a tar whose name ends so; NULL: none, or a directory. Lives as long as m. */
 const char *members_ending(const struct members *m, const char *end);
+/* A tar of which each name is like that; false for a folder. */
+bool members_all(const struct members *m, bool (*like)(const char *name));
 /* A whole document (the ceiling of b applies). 1 found, 0 not. */
 int members_read(struct members *m, const char *name, struct buf *b, struct varve_err *e);
