@@ -270,6 +270,8 @@ static int import_all(struct layout *l, struct varve_err *e)
 	size_t i, done = 0;
 	int r = layout_choose(l, e);
 
+	/* The look at all entries and the import of some have the limit each for itself. */
+	l->im->documents = 0;
 	for (i = 0; r >= 0 && i < l->index->n; i++) {
 		if (!l->entries[i].wanted || l->entries[i].later)
 			continue;
