@@ -82,8 +82,8 @@ int cli_config(struct cli *c, struct varve_err *e);
  * before cli_store. */
 int cli_userns(struct cli *c, struct varve_err *e);
 /*
- * The same if one of the labels is that of a tree which was made so, as its record says; label
- * NULL: if all trees are. Before the store is opened for the work itself. 1: entered; 0: no need.
+ * The same if one of the labels is that of a tree which was made so, as its record says; n 0: if
+ * all trees are. Before the store is opened for the work itself. 1: entered; 0: no need.
  */
 int cli_userns_of(struct cli *c, char *const *labels, int n, struct varve_err *e);
 /* What was asked for; NULL: where it usually is. */

@@ -110,6 +110,7 @@ static int run_import(struct cli *c, const void *options, int argc, char **argv,
 	struct varve_import_name name;
 	bool from_stdin = strcmp(argv[0], "-") == 0;
 	int r = argc > 1 ? importing_normalise(NULL, argv[1], &name, e) : 0;
+
 	if (r == 0)
 		r = cli_store(c, CLI_CREATE, e);
 	if (r < 0)

@@ -44,13 +44,12 @@ int cli_userns(struct cli *c, struct varve_err *e)
 	return r < 0 ? r : varve_userns_enter(e);
 }
 
-static bool is_of(const struct varve_tree *t, char *const *labels, int n, const struct cli *c)
+static bool is_of(const struct varve_tree *t, char *const *labels, int n, struct cli *c)
 {
 	char label[512];
 
 	for (int i = 0; i < n; i++)
-		if (cli_label((struct cli *)(uintptr_t)c, labels[i], label, NULL) == 0 &&
-		    !strcmp(t->label, label))
+		if (cli_label(c, labels[i], label, NULL) == 0 && !strcmp(t->label, label))
 			return true;
 	return n == 0;
 }

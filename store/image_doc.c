@@ -7,6 +7,7 @@
 #include "store/base/err.h"
 #include "store/base/hash.h"
 #include "store/blob.h"
+#include "store/manifest.h"
 #include "store/oci/oci.h"
 
 #include <string.h>
@@ -74,17 +75,12 @@ int image_doc_read(struct image_doc *ret, struct varve_store *s,
 {
 	VARVE_CLEANUP(manifest_cleanup) struct oci_manifest *m = NULL;
 	VARVE_CLEANUP(image_doc_done) struct image_doc d = IMAGE_DOC_INIT;
-	struct buf b;
+	uint64_t size;
 	size_t i;
-	int r;
+	int r = manifest_read(&m, s, manifest, &size, e);
 
-	buf_init(&b, OCI_DOC_MAX);
-	r = blob_read(s, manifest, &b, e);
 	if (r == 0)
-		r = oci_manifest_parse(&m, b.p, b.n, e);
-	if (r == 0)
-		r = image_doc_add(&d, ROLE_MANIFEST, manifest, b.n, e);
-	buf_done(&b);
+		r = image_doc_add(&d, ROLE_MANIFEST, manifest, size, e);
 	if (r == 0)
 		r = check_config(&d, s, m, e);
 	if (r == 0)

@@ -14,7 +14,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
-#include "store/oci/oci.h"
+#include "store/manifest.h"
 
 #define CHUNK (256u << 10)
 
@@ -38,14 +38,9 @@ static int get_facts(struct export *x, const struct varve_blob_info *layer,
 /* Before the first of them is read. */
 static int check_sizes(struct export *x, const struct varve_image *image, struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
 	struct oci_manifest *m = NULL;
-	int r;
+	int r = manifest_read(&m, x->s, &image->manifest, NULL, e);
 
-	buf_init(&b, OCI_DOC_MAX);
-	r = blob_read(x->s, &image->manifest, &b, e);
-	if (r == 0)
-		r = oci_manifest_parse(&m, b.p, b.n, e);
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
 		r = blob_check_stored(x->s, &m->layers[i].digest, m->layers[i].size, e);
 	oci_manifest_free(m);

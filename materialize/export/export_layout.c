@@ -13,6 +13,7 @@
 #include "store/base/log.h"
 #include "store/base/text.h"
 #include "store/blob.h"
+#include "store/manifest.h"
 
 #define CHUNK (1u << 20)
 
@@ -188,17 +189,13 @@ int layout_out_blob(struct layout_out *o, const struct varve_digest *d, uint64_t
 
 static int put_image(struct layout_out *o, const struct varve_image *image, struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
 	struct oci_manifest *m = NULL;
+	uint64_t size;
 	size_t i;
-	int r;
+	int r = manifest_read(&m, o->x->s, &image->manifest, &size, e);
 
-	buf_init(&b, OCI_DOC_MAX);
-	r = blob_read(o->x->s, &image->manifest, &b, e);
 	if (r == 0)
-		r = oci_manifest_parse(&m, b.p, b.n, e);
-	if (r == 0)
-		r = layout_out_blob(o, &image->manifest, b.n, e);
+		r = layout_out_blob(o, &image->manifest, size, e);
 	if (r == 0)
 		r = layout_out_blob(o, &m->config.digest, m->config.size, e);
 	for (i = 0; r == 0 && i < m->n_layers; i++)
@@ -210,21 +207,17 @@ static int put_image(struct layout_out *o, const struct varve_image *image, stru
 static int describe(struct jsonw *w, struct export *x, const struct varve_image *image,
 		    struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf b = {0};
 	struct oci_manifest *m = NULL;
-	int r;
+	uint64_t size;
+	int r = manifest_read(&m, x->s, &image->manifest, &size, e);
 
-	buf_init(&b, OCI_DOC_MAX);
-	r = blob_read(x->s, &image->manifest, &b, e);
-	if (r == 0)
-		r = oci_manifest_parse(&m, b.p, b.n, e);
 	if (r < 0)
 		return r;
 	jsonw_object(w, NULL);
 	jsonw_str(w, "mediaType",
 		  m->media_type && *m->media_type ? m->media_type : OCI_MT_MANIFEST);
 	jsonw_digest(w, "digest", &image->manifest);
-	jsonw_u64(w, "size", b.n);
+	jsonw_u64(w, "size", size);
 	jsonw_object(w, "platform");
 	jsonw_str(w, "architecture", image->platform.arch);
 	jsonw_str(w, "os", image->platform.os);

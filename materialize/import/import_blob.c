@@ -21,6 +21,7 @@
 #include "store/care/discard.h"
 #include "store/handle.h"
 #include "store/ingest.h"
+#include "store/manifest.h"
 #include <fcntl.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -297,17 +298,14 @@ static int get_platform(struct import *im, const struct varve_digest *manifest,
 	struct oci_config *c = NULL;
 	int r;
 
-	buf_init(&b, OCI_CONFIG_MAX);
-	r = blob_read(im->s, manifest, &b, e);
-	if (r == 0)
-		r = oci_manifest_parse(&m, b.p, b.n, e);
+	r = manifest_read(&m, im->s, manifest, NULL, e);
 	if (r < 0)
 		return r;
 	if (!m->is_image) { /* it has none */
 		oci_manifest_free(m);
 		return 0;
 	}
-	buf_reset(&b);
+	buf_init(&b, OCI_CONFIG_MAX);
 	r = blob_read(im->s, &m->config.digest, &b, e);
 	oci_manifest_free(m);
 	if (r == 0)

@@ -18,6 +18,8 @@
 #include "store/layout.h"
 #include "store/oci/platform.h"
 
+#define PLATFORMS_MAX 256u
+
 /* --- what the entries are --- */
 
 /* 1: the document was read, of the layout or of the store; 0: it is in neither, or too large. */
@@ -36,37 +38,44 @@ static int peek(struct layout *l, const struct varve_digest *d, struct buf *b, s
 	return r < 0 ? r : 1;
 }
 
-static int set_what(struct entry *x, const struct buf *why, bool artifact, struct varve_err *e)
+/* What the document of a digest says; several entries may have it, under other names. */
+struct seen {
+	struct varve_digest config; /* unset: of no image */
+	char *what;                 /* why no tree can be made of it; NULL: an image */
+	bool artifact, has_subject;
+	bool config_read, has_platform;
+	struct varve_platform platform; /* of the config, once it is read */
+};
+
+static int set_what(char **what, const char *text, struct varve_err *e)
 {
-	x->artifact = artifact;
-	free(x->what);
-	x->what = strdup(why->n ? why->p : "an artifact");
-	return x->what ? 0 : varve_fail_oom(e);
+	free(*what);
+	*what = strdup(text ? text : "an artifact");
+	return *what ? 0 : varve_fail_oom(e);
 }
 
-static int see_config(struct layout *l, struct entry *x, const struct oci_manifest *m,
-		      struct varve_err *e)
+static int see_config(struct layout *l, struct seen *s, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf b = {0};
 	struct oci_config *c = NULL;
 	int r;
 
-	if (x->has_platform || !m->is_image)
+	if (s->config_read || !varve_digest_is_set(&s->config))
 		return 0;
+	s->config_read = true;
 	buf_init(&b, OCI_CONFIG_MAX);
-	r = peek(l, &m->config.digest, &b, e);
+	r = peek(l, &s->config, &b, e);
 	if (r == 1 && oci_config_parse(&c, b.p, b.n, NULL) == 0) {
-		x->platform = c->platform;
-		x->has_platform = c->platform.os[0];
+		s->platform = c->platform;
+		s->has_platform = c->platform.os[0];
 	}
 	oci_config_free(c);
 	return r < 0 ? r : 0;
 }
 
-static int see_manifest(struct layout *l, size_t i, const struct buf *doc, struct varve_err *e)
+static int see_manifest(const struct buf *doc, struct seen *ret, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf why = {0};
-	struct entry *x = &l->entries[i];
 	struct oci_manifest *m = NULL;
 	enum oci_what what;
 	int r = 0;
@@ -75,14 +84,12 @@ static int see_manifest(struct layout *l, size_t i, const struct buf *doc, struc
 		return 0; /* said by who imports it */
 	buf_init(&why, 1024);
 	what = oci_manifest_what(m, &why);
-	if (what == OCI_WHAT_IMAGE && m->has_subject && !layout_own_name(l, i)) {
-		buf_adds(&why, "something that belongs to another image (a referrer)");
-		what = OCI_WHAT_ARTIFACT;
-	}
+	ret->artifact = what == OCI_WHAT_ARTIFACT;
+	ret->has_subject = m->has_subject;
+	if (m->is_image)
+		ret->config = m->config.digest;
 	if (what != OCI_WHAT_IMAGE)
-		r = set_what(x, &why, what == OCI_WHAT_ARTIFACT, e);
-	if (r == 0)
-		r = see_config(l, x, m, e);
+		r = set_what(&ret->what, why.p, e);
 	oci_manifest_free(m);
 	return r;
 }
@@ -112,6 +119,9 @@ static void mark_children(struct layout *l, const size_t *order, const struct oc
 			else
 				hi = mid;
 		}
+		if (lo == l->index->n || l->entries[order[lo]].marked)
+			continue; /* an index may name it many times */
+		l->entries[order[lo]].marked = true;
 		for (; lo < l->index->n &&
 		       varve_digest_equal(&l->index->manifests[order[lo]].digest, d);
 		     lo++)
@@ -119,52 +129,104 @@ static void mark_children(struct layout *l, const size_t *order, const struct oc
 	}
 }
 
-static int see_index(struct layout *l, size_t i, const size_t *order, const struct buf *doc,
+static int see_index(struct layout *l, const size_t *order, const struct buf *doc, struct seen *ret,
 		     struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf why = {0};
 	struct oci_index *index = NULL;
 	int r = 0;
 
 	if (oci_index_parse(&index, doc->p, doc->n, NULL) < 0)
 		return 0;
 	mark_children(l, order, index);
-	buf_init(&why, 1024);
 	if (!oci_index_has_images(index)) {
-		buf_adds(&why, "a list without an image");
-		r = set_what(&l->entries[i], &why, true, e);
+		ret->artifact = true;
+		r = set_what(&ret->what, "a list without an image", e);
 	}
 	oci_index_free(index);
 	return r;
 }
 
-static int see_entry(struct layout *l, size_t i, const size_t *order, struct buf *doc,
-		     struct varve_err *e)
+/* The document of an entry. */
+static int see_document(struct layout *l, const struct oci_descriptor *d, const size_t *order,
+			struct seen *ret, struct varve_err *e)
+{
+	VARVE_CLEANUP(buf_done) struct buf doc = {0};
+	enum oci_doc_kind kind;
+	int r;
+
+	free(ret->what);
+	*ret = (struct seen){0};
+	buf_init(&doc, OCI_DOC_MAX);
+	r = peek(l, &d->digest, &doc, e);
+	if (r <= 0 || oci_classify(doc.p, doc.n, NULL, d->media_type, &kind, NULL) < 0)
+		return VARVE_MIN(r, 0);
+	if (kind == OCI_DOC_MANIFEST)
+		return see_manifest(&doc, ret, e);
+	return kind == OCI_DOC_INDEX ? see_index(l, order, &doc, ret, e) : 0;
+}
+
+/* What the entry says itself; 1: its document has to be looked into. */
+static int see_descriptor(struct layout *l, size_t i, struct varve_err *e)
 {
 	VARVE_CLEANUP(buf_done) struct buf why = {0};
 	const struct oci_descriptor *d = &l->index->manifests[i];
 	const char *name = layout_own_name(l, i);
 	struct entry *x = &l->entries[i];
-	enum oci_doc_kind kind;
-	int r;
 
 	buf_init(&why, 1024);
 	x->has_platform = d->has_platform;
 	x->platform = d->platform;
-	if (oci_descriptor_what(d, &why) != OCI_WHAT_IMAGE)
-		return set_what(x, &why, true, e);
-	if (name && oci_is_referrer_name(name)) {
-		buf_adds(&why, "a signature, SBOM or other referrer");
-		return set_what(x, &why, true, e);
-	}
-	r = peek(l, &d->digest, doc, e);
-	if (r <= 0)
-		return r;
-	if (oci_classify(doc->p, doc->n, NULL, d->media_type, &kind, NULL) < 0)
+	x->artifact = oci_descriptor_what(d, &why) != OCI_WHAT_IMAGE;
+	if (x->artifact)
+		return set_what(&x->what, why.p, e);
+	x->artifact = name && oci_is_referrer_name(name);
+	if (x->artifact)
+		return set_what(&x->what, "a signature, SBOM or other referrer", e);
+	return 1;
+}
+
+static int apply_seen(struct layout *l, size_t i, struct seen *s, struct varve_err *e)
+{
+	struct entry *x = &l->entries[i];
+	int r;
+
+	x->artifact = s->artifact;
+	if (s->what)
+		return set_what(&x->what, s->what, e);
+	x->artifact = s->has_subject && !layout_own_name(l, i);
+	if (x->artifact)
+		return set_what(&x->what, "something that belongs to another image (a referrer)",
+				e);
+	if (x->has_platform)
 		return 0;
-	if (kind == OCI_DOC_MANIFEST)
-		return see_manifest(l, i, doc, e);
-	return kind == OCI_DOC_INDEX ? see_index(l, i, order, doc, e) : 0;
+	r = see_config(l, s, e);
+	x->has_platform = s->has_platform;
+	x->platform = s->platform;
+	return r;
+}
+
+/* All entries in the order of their digests, so that each document is read and parsed once. */
+static int see_all(struct layout *l, const size_t *order, struct varve_err *e)
+{
+	struct seen s = {0};
+	const struct varve_digest *of = NULL;
+	int r = 0;
+
+	for (size_t k = 0; r == 0 && k < l->index->n; k++) {
+		const struct oci_descriptor *d = &l->index->manifests[order[k]];
+
+		r = ctx_check(l->im->ctx, e);
+		if (r == 0)
+			r = see_descriptor(l, order[k], e);
+		if (r != 1)
+			continue;
+		r = of && varve_digest_equal(of, &d->digest) ? 0 : see_document(l, d, order, &s, e);
+		of = &d->digest;
+		if (r == 0)
+			r = apply_seen(l, order[k], &s, e);
+	}
+	free(s.what);
+	return r;
 }
 
 static size_t *make_order(struct layout *l, struct varve_err *e)
@@ -254,9 +316,14 @@ static bool same_digest(const struct layout *l, size_t a, size_t b)
 	return varve_digest_equal(&l->index->manifests[a].digest, &l->index->manifests[b].digest);
 }
 
-/* Each is of another platform, as far as is known: one image, written without an index. */
+/*
+ * Each is of another platform, as far as is known: one image, written without an index. Each is
+ * compared with each, so that more than an image can have are none.
+ */
 static bool are_platforms(const struct layout *l, const struct group *g)
 {
+	if (g->n > PLATFORMS_MAX)
+		return false;
 	for (size_t i = 0; i < g->n; i++) {
 		const struct entry *x = &l->entries[g->items[i]];
 
@@ -370,19 +437,12 @@ static size_t join(struct layout *l, size_t *order)
 
 int layout_choose(struct layout *l, struct varve_err *e)
 {
-	VARVE_CLEANUP(buf_done) struct buf doc = {0};
 	VARVE_FREE size_t *order = make_order(l, e);
-	size_t i;
-	int r = 0;
+	int r;
 
 	if (!order)
 		return -ENOMEM;
-	buf_init(&doc, OCI_DOC_MAX);
-	for (i = 0; r == 0 && i < l->index->n; i++) {
-		r = ctx_check(l->im->ctx, e);
-		if (r == 0)
-			r = see_entry(l, i, order, &doc, e);
-	}
+	r = see_all(l, order, e);
 	if (r < 0)
 		return r;
 	if (!want_images(l))

@@ -12,7 +12,8 @@ struct entry {
 	const json *raw;
 	char *what; /* why no tree can be made of it; NULL: an image, as far as can be seen */
 	bool artifact;
-	bool child; /* an index that is listed, too, has it */
+	bool child;  /* an index that is listed, too, has it */
+	bool marked; /* the first of its digest: whether they are children is known */
 	bool wanted;
 	bool has_platform;
 	struct varve_platform platform; /* as the entry says, or else its config */

@@ -17,6 +17,7 @@
 #include "store/catalog.h"
 #include "store/handle.h"
 #include "store/lease.h"
+#include "store/manifest.h"
 #include "store/oci/oci.h"
 #include "store/store.h"
 
@@ -223,15 +224,10 @@ static int read_documents(struct varve_plan *p, struct varve_err *e)
 {
 	struct plan_priv *v = p->priv;
 	struct oci_manifest *m = NULL;
-	struct buf doc;
-	int r;
+	int r = lease_add(v->lease, &p->manifest, e);
 
-	buf_init(&doc, OCI_DOC_MAX);
-	r = lease_add(v->lease, &p->manifest, e);
 	if (r == 0)
-		r = blob_read(p->store, &p->manifest, &doc, e);
-	if (r == 0)
-		r = oci_manifest_parse(&m, doc.p, doc.n, e);
+		r = manifest_read(&m, p->store, &p->manifest, NULL, e);
 	if (r == 0)
 		r = check_image(m, e);
 	for (size_t i = 0; r == 0 && i < m->n_layers; i++)
@@ -239,7 +235,6 @@ static int read_documents(struct varve_plan *p, struct varve_err *e)
 	if (r == 0)
 		r = read_config(p, m, e);
 	oci_manifest_free(m);
-	buf_done(&doc);
 	return r;
 }
 

@@ -203,21 +203,27 @@ static void check_index(struct check *c, uint32_t image, uint32_t blob)
 	buf_done(&b);
 }
 
-static void check_indexes(struct check *c, uint32_t image)
+/* seen: a flag for each blob. Each index is looked at once, however many of its images are here. */
+static void check_indexes(struct check *c, uint32_t image, bool *seen)
 {
 	const struct graph_image *im = &c->g.images[image];
 
-	for (uint32_t k = 0; k < im->n_edges; k++)
-		if (c->g.edges[im->first_edge + k].role == ROLE_PARENT)
-			check_index(c, image, c->g.edges[im->first_edge + k].blob);
+	for (uint32_t k = 0; k < im->n_edges; k++) {
+		const struct graph_edge *x = &c->g.edges[im->first_edge + k];
+
+		if (x->role == ROLE_PARENT && !seen[x->blob])
+			check_index(c, image, x->blob);
+		seen[x->blob] = seen[x->blob] || x->role == ROLE_PARENT;
+	}
 }
 
 int check_images(struct check *c, struct varve_err *e)
 {
 	VARVE_FREE struct layer_read *layers = calloc(c->g.n_blobs + 1, sizeof(*layers));
+	VARVE_FREE bool *seen = calloc(c->g.n_blobs + 1, sizeof(*seen));
 	char buf[VARVE_DIGEST_STR_MAX];
 	uint32_t i;
-	int r = layers ? 0 : varve_fail_oom(e);
+	int r = layers && seen ? 0 : varve_fail_oom(e);
 
 	for (i = 0; r == 0 && i < c->g.n_images; i++) {
 		const struct graph_image *im = &c->g.images[i];
@@ -227,7 +233,7 @@ int check_images(struct check *c, struct varve_err *e)
 			break;
 		check_sizes(c, i);
 		if (c->opt->read_data)
-			check_indexes(c, i);
+			check_indexes(c, i, seen);
 		if (!im->complete) /* each missing blob was reported as the error that it is */
 			check_report(c, CHECK_NOTE, "image", name_of(&c->g, i, buf),
 				     "is partial: some of its blobs are missing; pull it again");

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 from support import Case, Tar, digest_of
-from support.image import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST
+from support.image import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from support.tarball import DIR, LNK, REG, SYM, header
 
 GROWTH = 2.6
@@ -516,6 +516,26 @@ class Archives(Growth):
         def make(n):
             return self.layout_members((f"a/b:{k}" for k in range(n)), tar([head(b"x")]), n)
         self.bounded(self.imported(make), 150)
+
+    def listed(self, entries, blobs=()):
+        yield "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
+        yield from (("blobs/sha256/" + digest_of(x)[7:], x) for x in blobs)
+        yield "index.json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+
+    def test_platforms_without_names(self):
+        """Each entry of index.json is of another platform, and none has a name."""
+        def make(n):
+            return self.listed([{"mediaType": OCI_MANIFEST, "digest": digest_of(b"%d" % k), "size": 2,
+                                 "platform": {"os": "linux", "architecture": f"a{k}"}} for k in range(n)])
+        self.bounded(self.imported(make, status=(1, 3)), 4900)
+
+    def test_children_that_are_listed_too(self):
+        """An index and index.json name one and the same manifest again and again."""
+        def make(n):
+            entry = {"mediaType": OCI_MANIFEST, "digest": digest_of(b"x"), "size": 1}
+            index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry] * n}).encode()
+            return self.listed([entry] * n + [{"mediaType": OCI_INDEX, "digest": digest_of(index), "size": len(index)}], [index])
+        self.bounded(self.imported(make, status=(1, 3)), 4900)
 
     def test_platforms_that_do_not_fit(self):
         def measure(n):

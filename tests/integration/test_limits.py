@@ -115,14 +115,14 @@ class Limits(Case):
         self.assertRegex(result.err, "limit|larger")
 
     def test_documents(self):
-        """Counted as often as images name them; the same image under several names is imported once, and looked at for each."""
+        """Counted as often as images name them; the same image under several names is read once."""
         layout = self.layout()
         for k in range(4):
             layout.image(f"a/b:{k}", [Tar().file("f")], annotations={"n": str(k), "text": "x" * 4000})
             layout.tag(f"a/c:{k}", layout.find("a/b:0"))
         result = self.varve.run(*self.config(max_documents="10KiB"), "import", layout.path, status=4)
         self.assertIn("limits.max_documents", result.err)
-        self.new_varve().run(*self.config(max_documents="40KiB"), "import", layout.path)
+        self.new_varve().run(*self.config(max_documents="24KiB"), "import", layout.path)
 
     def test_configuration_is_checked(self):
         for limits, member in (({"max_depth": 0}, "limits.max_depth"), ({"max_path": 70000}, "limits.max_path"),
