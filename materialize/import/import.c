@@ -26,6 +26,7 @@
 #include "store/mirror.h"
 
 #define SNIFF_ENTRIES 32u
+#define TREE_BY_TAR   "tar --numeric-owner --xattrs -C DIR -cf - . | varve import - NAME"
 #define SNIFF_BYTES   (4u << 20)
 #define CHUNK         (1u << 20)
 
@@ -215,7 +216,9 @@ static int import_directory(struct import *im, int fd, struct varve_err *e)
 	int r = im->opt->type == VARVE_IMPORT_AUTO || wants_images(im)
 			? members_open_dir(&m, fd, im->path, e)
 			: varve_fail(e, VARVE_E_USAGE,
-				     "%s: is a directory; --type names a kind of file",
+				     "%s: is a directory, which can only be of the type oci or "
+				     "docker-archive; "
+				     "a tree comes by " TREE_BY_TAR,
 				     TEXT_SAFE(im->path));
 
 	if (r == 0)
@@ -223,8 +226,7 @@ static int import_directory(struct import *im, int fd, struct varve_err *e)
 	return r == 1 ? varve_fail(e, VARVE_E_FORMAT,
 				   "%s: a directory that is neither an OCI layout (oci-layout, "
 				   "index.json) nor an unpacked docker-archive (manifest.json); if "
-				   "it is a tree: tar --numeric-owner --xattrs -C DIR -cf - . | "
-				   "varve import - NAME",
+				   "it is a tree: " TREE_BY_TAR,
 				   TEXT_SAFE(im->path))
 		      : r;
 }

@@ -307,8 +307,10 @@ static int check_version(struct layout *l, struct varve_err *e)
 	buf_init(&b, 4096);
 	r = members_read(l->m, "oci-layout", &b, e);
 	if (r == 0)
-		return varve_fail(e, VARVE_E_FORMAT, "%s: has no file oci-layout",
-				  TEXT_SAFE(l->im->path));
+		return varve_fail(
+			e, VARVE_E_FORMAT,
+			"%s: has no file oci-layout; without --type its content decides what it is",
+			TEXT_SAFE(l->im->path));
 	if (r == 1)
 		r = json_parse(&j, b.p, b.n, 4096, e);
 	if (r == 0)
