@@ -327,77 +327,87 @@ static void txn(unsigned char *p)
 }
 
 /* Each is found, and called what it is, on one page of the file at least. */
+static const struct {
+	const char *name;
+	void (*damage)(unsigned char *page);
+	unsigned flags; /* of the pages that it fits */
+	unsigned nodes; /* that they must have */
+	const char *why;
+} damages[] = {
+	{"number", number, LEAF, 0, "another kind or number"},
+	{"number", number, BRANCH, 0, "another kind or number"},
+	{"number", number, LARGE, 0, "large value"},
+	{"kind", kind, LEAF, 0, "another kind or number"},
+	{"kind", kind, BRANCH, 0, "another kind or number"},
+	{"kind", kind, LARGE, 0, "large value"},
+	{"odd lower", odd_lower, LEAF, 0, "the head"},
+	{"odd upper", odd_upper, LEAF, 0, "the head"},
+	{"crossed", crossed, LEAF, 0, "the head"},
+	{"upper outside", upper_outside, LEAF, 0, "the head"},
+	{"empty", empty, LEAF, 0, "the head"},
+	{"node low", node_low, LEAF, 1, "outside of its page"},
+	{"node odd", node_odd, LEAF, 1, "outside of its page"},
+	{"node high", node_high, LEAF, 1, "outside of its page"},
+	{"key outside", key_outside, LEAF, 1, "outside of its page"},
+	{"key outside", key_outside, BRANCH, 2, "outside of its page"},
+	{"node twice", node_twice, LEAF, 2, "overlap"},
+	{"node twice", node_twice, BRANCH, 2, "overlap"},
+	{"swapped", swapped, LEAF, 2, "keys are out of order"},
+	{"no key", no_key, LEAF, 1, "a key has a wrong size"},
+	{"node kind", node_kind, LEAF, 1, "an unknown kind"},
+	{"child high", child_high, BRANCH, 2, "out of range"},
+	{"child meta", child_meta, BRANCH, 2, "out of range"},
+	{"child twice", child_twice, BRANCH, 2, "in use twice"},
+	{"more pages", more_pages, LARGE, 0, "large value"},
+	{"fewer pages", fewer_pages, LARGE, 0, "large value"},
+	{"future", future, LEAF, 1, "of the future"},
+	{"free cut", free_cut, LEAF, 1, "the free list is cut"},
+	{"free twice", free_twice, LEAF, 1, "the free list is out of order"},
+	{"entries", entries, LEAF, 1, "number of entries"},
+	{"depth", depth, LEAF, 1, "the record of a table"},
+	{"table flags", table_flags, LEAF, 1, "the record of a table"},
+	{"no table", no_table, LEAF, 1, "the list of tables"},
+	{"magic", magic, META, 0, "no database"},
+	{"version", version, META, 0, "no database"},
+	{"page size", page_size, META, 0, "the size of its pages"},
+	{"page size", page_size, META, 0, "do not agree"},
+	{"last page", last_page, META, 0, "larger than it can be"},
+	{"txn", txn, META, 0, "do not agree"},
+};
+
 static void every_damage_has_its_name(void **state)
 {
-	static const struct {
-		const char *name;
-		void (*damage)(unsigned char *page);
-		unsigned flags; /* of the pages that it fits */
-		unsigned nodes; /* that they must have */
-		const char *why;
-	} cases[] = {
-		{"number", number, LEAF, 0, "another kind or number"},
-		{"number", number, BRANCH, 0, "another kind or number"},
-		{"number", number, LARGE, 0, "large value"},
-		{"kind", kind, LEAF, 0, "another kind or number"},
-		{"kind", kind, BRANCH, 0, "another kind or number"},
-		{"kind", kind, LARGE, 0, "large value"},
-		{"odd lower", odd_lower, LEAF, 0, "the head"},
-		{"odd upper", odd_upper, LEAF, 0, "the head"},
-		{"crossed", crossed, LEAF, 0, "the head"},
-		{"upper outside", upper_outside, LEAF, 0, "the head"},
-		{"empty", empty, LEAF, 0, "the head"},
-		{"node low", node_low, LEAF, 1, "outside of its page"},
-		{"node odd", node_odd, LEAF, 1, "outside of its page"},
-		{"node high", node_high, LEAF, 1, "outside of its page"},
-		{"key outside", key_outside, LEAF, 1, "outside of its page"},
-		{"key outside", key_outside, BRANCH, 2, "outside of its page"},
-		{"node twice", node_twice, LEAF, 2, "overlap"},
-		{"node twice", node_twice, BRANCH, 2, "overlap"},
-		{"swapped", swapped, LEAF, 2, "keys are out of order"},
-		{"no key", no_key, LEAF, 1, "a key has a wrong size"},
-		{"node kind", node_kind, LEAF, 1, "an unknown kind"},
-		{"child high", child_high, BRANCH, 2, "out of range"},
-		{"child meta", child_meta, BRANCH, 2, "out of range"},
-		{"child twice", child_twice, BRANCH, 2, "in use twice"},
-		{"more pages", more_pages, LARGE, 0, "large value"},
-		{"fewer pages", fewer_pages, LARGE, 0, "large value"},
-		{"future", future, LEAF, 1, "of the future"},
-		{"free cut", free_cut, LEAF, 1, "the free list is cut"},
-		{"free twice", free_twice, LEAF, 1, "the free list is out of order"},
-		{"entries", entries, LEAF, 1, "number of entries"},
-		{"depth", depth, LEAF, 1, "the record of a table"},
-		{"table flags", table_flags, LEAF, 1, "the record of a table"},
-		{"no table", no_table, LEAF, 1, "the list of tables"},
-		{"magic", magic, META, 0, "no database"},
-		{"version", version, META, 0, "no database"},
-		{"page size", page_size, META, 0, "the size of its pages"},
-		{"page size", page_size, META, 0, "do not agree"},
-		{"last page", last_page, META, 0, "larger than it can be"},
-		{"txn", txn, META, 0, "do not agree"},
-	};
 	struct sample s;
 
 	sample_open(&s, *state);
-	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+	for (size_t c = 0; c < sizeof(damages) / sizeof(damages[0]); c++) {
 		bool found = false;
 
 		for (size_t at = 0; at + PAGE <= s.m.n && !found; at += PAGE) {
 			unsigned char *p = s.m.p + at;
 
-			if (get16(FLAGS(p)) != cases[c].flags ||
-			    (cases[c].flags < LARGE &&
-			     (get16(LOWER(p)) < 16 || N_NODES(p) < cases[c].nodes)))
+			if (get16(FLAGS(p)) != damages[c].flags ||
+			    (damages[c].flags < LARGE &&
+			     (get16(LOWER(p)) < 16 || N_NODES(p) < damages[c].nodes)))
 				continue;
-			cases[c].damage(p);
+			damages[c].damage(p);
 			s.why = NULL;
 			found = pages_check(&s.file, &s.why) == 1 && s.why &&
-				strstr(s.why, cases[c].why);
+				strstr(s.why, damages[c].why);
 			memcpy(p, s.good.p + at, PAGE);
 		}
 		if (!found)
-			fail_msg("%s: nowhere is it said that '%s'", cases[c].name, cases[c].why);
+			fail_msg("%s: nowhere is it said that '%s'", damages[c].name,
+				 damages[c].why);
 	}
+	sample_close(&s);
+}
+
+static void a_page_in_use_is_checked(void **state)
+{
+	struct sample s;
+
+	sample_open(&s, *state);
 	/* A page that is in use has a number that counts, and a key without bytes in it is damage.
 	 */
 	for (size_t at = 0; at + PAGE <= s.m.n; at += PAGE) {
@@ -490,6 +500,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_lmdb_writes_is_sound, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(every_damage_has_its_name, fixture_setup,
+						fixture_teardown),
+		cmocka_unit_test_setup_teardown(a_page_in_use_is_checked, fixture_setup,
 						fixture_teardown),
 		cmocka_unit_test_setup_teardown(noise_is_survived, fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(a_limit_is_no_broken_disk, fixture_setup,
