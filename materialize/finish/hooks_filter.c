@@ -75,13 +75,14 @@ static void deny_call(struct program *p, uint32_t number, int error)
 	deny(p, error);
 }
 
-/* By flags in its first argument. */
-static void deny_user_namespace(struct program *p, uint32_t number)
+/* By its first argument: test (BPF_JSET: it has that flag; BPF_JEQ: it is that). */
+static void deny_by_argument(struct program *p, uint32_t number, uint16_t test, uint32_t value,
+			     int error)
 {
 	add(p, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
 	load(p, ARG(0));
-	add(p, BPF_JMP | BPF_JSET | BPF_K, CLONE_NEWUSER, 0, 1);
-	deny(p, EPERM);
+	add(p, BPF_JMP | test | BPF_K, value, 0, 1);
+	deny(p, error);
 	allow(p);
 }
 
@@ -100,16 +101,6 @@ static void allow_families(struct program *p, uint32_t number)
 	allow(p);
 }
 
-/* It hides the family behind a pointer. Who has the network may have it in this way, too. */
-static void deny_hidden_sockets(struct program *p, uint32_t number)
-{
-	add(p, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
-	load(p, ARG(0));
-	add(p, BPF_JMP | BPF_JEQ | BPF_K, SOCKET_BY_IT, 0, 1);
-	deny(p, EAFNOSUPPORT);
-	allow(p);
-}
-
 /* All calls of one architecture; each piece leaves the number of the call loaded, or returns. */
 static void add_machine(struct program *p, const struct numbers *m, bool network)
 {
@@ -123,11 +114,13 @@ static void add_machine(struct program *p, const struct numbers *m, bool network
 	deny_call(p, m->clone3, ENOSYS);
 	for (size_t i = 0; i < VARVE_ARRAY_SIZE(m->denied); i++)
 		deny_call(p, m->denied[i], EPERM);
-	deny_user_namespace(p, m->clone);
-	deny_user_namespace(p, m->unshare);
+	deny_by_argument(p, m->clone, BPF_JSET, CLONE_NEWUSER, EPERM);
+	deny_by_argument(p, m->unshare, BPF_JSET, CLONE_NEWUSER, EPERM);
 	allow_families(p, m->socket);
+	/* It hides the family behind a pointer. Who has the network may have it in this way, too.
+	 */
 	if (m->socketcall && !network)
-		deny_hidden_sockets(p, m->socketcall);
+		deny_by_argument(p, m->socketcall, BPF_JEQ, SOCKET_BY_IT, EAFNOSUPPORT);
 	allow(p);
 	p->code[start].jf = (uint8_t)(p->n - start - 1);
 }
