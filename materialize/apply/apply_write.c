@@ -188,6 +188,14 @@ static int copy_instead(struct apply_worker *w, uint32_t first, uint32_t name,
 	return meta_set_fd(a, to, name, in, in->mode & 0777, e);
 }
 
+static void lose_special(struct apply_shared *a, uint32_t name, const struct plan_inode *in)
+{
+	if (S_ISCHR(in->mode) || S_ISBLK(in->mode))
+		apply_lose(a, name, APPLY_LOSS_DEVICE, "device");
+	else
+		apply_lose(a, name, APPLY_LOSS_OTHER, "FIFO or socket");
+}
+
 /* 1: it cannot be had here, and is counted. */
 static int make_empty(struct apply_worker *w, int dir, uint32_t name, const struct plan_inode *in,
 		      struct varve_err *e)
@@ -205,10 +213,7 @@ static int make_empty(struct apply_worker *w, int dir, uint32_t name, const stru
 		return 0;
 	if (errno != ENOSYS && errno != ENOTSUP && (!device || (errno != EPERM && errno != EACCES)))
 		return fail_at(a, name, "cannot make the special file", e);
-	if (device)
-		apply_lose(a, name, APPLY_LOSS_DEVICE, "device");
-	else
-		apply_lose(a, name, APPLY_LOSS_OTHER, "FIFO or socket");
+	lose_special(a, name, in);
 	return 1;
 }
 
@@ -426,10 +431,7 @@ int apply_plain(struct apply_worker *w, uint32_t inode, struct varve_err *e)
 	r = make_empty(w, dir, in->first_name, in, e);
 	if (r == 1) /* its other names as well */
 		for (uint32_t i = n->next_link; i != PLAN_NONE; i = apply_name(a, i)->next_link)
-			apply_lose(a, i,
-				   S_ISCHR(in->mode) || S_ISBLK(in->mode) ? APPLY_LOSS_DEVICE
-									  : APPLY_LOSS_OTHER,
-				   "hard link");
+			lose_special(a, i, in);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = meta_set_at(a, dir, n->name, in->first_name, in, in->mode & 0777, e);
